@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# introspect: `make help` lists the targets. Everything built goes to build/.
+
+VERSION	:= 0.1.0
+SOVERSION := 0
+PREFIX	?= /usr/local
+DESTDIR	?=
+V	?= 0
+CC	= gcc
+CLANG	?= clang
+BPFTOOL	?= $(shell PATH=$$PATH:/usr/sbin:/sbin command -v bpftool || echo bpftool)
+ARCH	:= $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
+
+# VARIANT=asan|tsan: the same sources under sanitizers, in a directory of their own
+VARIANT	?=
+B	:= build$(if $(VARIANT),/$(VARIANT))
+
+Q	:= $(if $(filter 1,$(V)),,@)
+say	= $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst build/%,%,$(2))';)
+
+DEB_BUILD := clang llvm libbpf-dev libelf-dev bpftool libcmocka-dev libzstd-dev zlib1g-dev \
+	     libjson-c-dev pkg-config gcc make
+DEB_TEST := linux-perf python3 mandoc libglib2.0-dev trace-cmd
+
+PKGS	:= libbpf libelf libzstd zlib json-c
+LIBS	= $(shell pkg-config --libs $(PKGS)) -pthread -lm
+WARN	:= -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+	   -Wno-unused-parameter -Wno-missing-field-initializers
+SAN_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SAN_tsan := -fsanitize=thread
+OPT	?= -O2
+CFLAGS	?=
+ALL_CFLAGS = -std=gnu11 $(OPT) -g $(WARN) -fPIC -fvisibility=hidden -fno-omit-frame-pointer -D_GNU_SOURCE \
+	   -DINTROSPECT_VERSION='"$(VERSION)"' -Ilibintrospect/include -Ilibintrospect -Ibuild/bpf \
+	   -pthread $(SAN_$(VARIANT)) $(CFLAGS)
+ALL_LDFLAGS = $(SAN_$(VARIANT)) -pthread $(LDFLAGS)
+
+src	= $(sort $(foreach d,$(1),$(wildcard $(d)/*.c)))
+obj	= $(patsubst %.c,$(B)/obj/%.o,$(1))
+RT_SRC	:= $(call src,libintrospect/runtime)
+LIB_SRC	:= $(call src,$(addprefix libintrospect/,collect trace analyze export))
+CLI_SRC	:= $(call src,cli)
+UNIT_SRC := $(call src,tests/unit)
+BENCH_SRC := $(call src,tests/bench)
+FUZZ_SRC := $(call src,tests/fuzz)
+SYSPROG_SRC := $(call src,tests/system)
+RT_OBJ	:= $(call obj,$(RT_SRC))
+LIB_OBJ	:= $(call obj,$(LIB_SRC))
+CLI_OBJ	:= $(call obj,$(CLI_SRC))
+SKEL	:= build/bpf/introspect.skel.h
+HEADERS	:= $(wildcard libintrospect/include/introspect/*.h)
+
+RT_A	:= $(B)/lib/libintrospect-rt.a
+LIB_A	:= $(B)/lib/libintrospect.a
+RT_SO	:= $(B)/lib/libintrospect-rt.so.$(SOVERSION)
+LIB_SO	:= $(B)/lib/libintrospect.so.$(SOVERSION)
+# A test may name what it needs besides the two libraries in a comment: "LIBS: -lfoo".
+UNIT	:= $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(filter tests/unit/test_%,$(UNIT_SRC)))
+TEST_SUPPORT := $(call obj,$(filter-out tests/unit/test_%,$(UNIT_SRC)))
+BENCH	:= $(patsubst tests/bench/%.c,$(B)/bench/%,$(BENCH_SRC))
+SYSPROG	:= $(patsubst tests/system/%.c,$(B)/tests/system/%,$(SYSPROG_SRC))
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDARY:
+.PHONY: all libs help deps deps-build demo test test-unit test-system units bench bench-programs lint fuzz doc install uninstall clean
+
+all: libs $(B)/introspect $(SYSPROG) ## build the program and the libraries
+libs: $(RT_A) $(LIB_A) $(RT_SO) $(LIB_SO) pc
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
+
+# --- what must be installed -------------------------------------------------------------------
+
+missing	= $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q '^install ok installed' || echo $$p; done)
+define install-missing
+	@set -e; missing="$(call missing,$(1))"; if [ -n "$$missing" ]; then \
+	  echo "installing: $$missing"; sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+deps: ## install the Debian packages that building and testing need (nothing to do: no network)
+	$(call install-missing,$(DEB_BUILD) $(DEB_TEST))
+deps-build: ## install only what building needs
+	$(call install-missing,$(DEB_BUILD))
+
+# --- eBPF ------------------------------------------------------------------------------------
+
+build/bpf/introspect.o: bpf/introspect.bpf.c $(wildcard bpf/*.h) libintrospect/include/introspect/abi.h
+	@mkdir -p $(@D)
+	$(call say,BPF,$@)$(CLANG) -g -O2 -std=gnu11 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra -Werror \
+		-Wno-unused-parameter -Wno-missing-declarations -I/usr/include/$(shell gcc -print-multiarch) \
+		-Ilibintrospect/include -Ibpf -c $< -o $@
+	$(Q)llvm-strip -g $@
+$(SKEL): build/bpf/introspect.o
+	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name introspect_bpf > $@
+
+# --- libraries and program -------------------------------------------------------------------
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+$(call obj,$(wildcard libintrospect/collect/*.c)): $(SKEL)
+
+$(RT_A): $(RT_OBJ)
+$(LIB_A): $(LIB_OBJ)
+$(RT_A) $(LIB_A):
+	@mkdir -p $(@D)
+	$(call say,AR,$@)rm -f $@; $(AR) rcs $@ $^
+$(RT_SO): $(RT_OBJ) libintrospect/libintrospect-rt.map
+$(LIB_SO): $(LIB_OBJ) libintrospect/libintrospect.map
+$(LIB_SO): SO_LIBS = $(LIBS)
+$(RT_SO) $(LIB_SO):
+	@mkdir -p $(@D)
+	$(call say,SO,$@)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$(@F) -Wl,--version-script=$(filter %.map,$^) -o $@ $(filter %.o,$^) $(SO_LIBS)
+	$(Q)ln -sf $(@F) $(@:.$(SOVERSION)=)
+
+$(B)/introspect: $(CLI_OBJ) $(LIB_A) $(RT_A)
+	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+.PHONY: pc
+pc: $(B)/lib/libintrospect.pc $(B)/lib/libintrospect-rt.pc
+$(B)/lib/%.pc: libintrospect/%.pc.in Makefile
+	@mkdir -p $(@D)
+	$(Q)sed 's|@PREFIX@|$(PREFIX)|;s|@VERSION@|$(VERSION)|' $< > $@
+
+# --- tests -----------------------------------------------------------------------------------
+
+file_libs = $(shell sed -n 's/^ \* LIBS: //p' $(1))
+$(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(TEST_SUPPORT) $(LIB_A) $(RT_A)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(call file_libs,tests/unit/$*.c) $(LIBS)
+$(B)/tests/system/%: $(B)/obj/tests/system/%.o $(LIB_A) $(RT_A)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call file_libs,tests/system/$*.c) $(LIBS)
+$(B)/obj/tests/bench/%.o: ALL_CFLAGS += $(shell pkg-config --cflags glib-2.0 2>/dev/null)
+$(B)/bench/%: $(B)/obj/tests/bench/%.o $(LIB_A) $(RT_A)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call file_libs,tests/bench/$*.c) $(LIBS)
+units: $(UNIT)
+
+test: deps ## install what is missing, build, run every test
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory VARIANT=asan units
+	$(Q)$(MAKE) --no-print-directory VARIANT=tsan tsan-units
+	$(Q)tests/run.sh unit-asan tsan system
+# the units that run under ThreadSanitizer: those of the runtime
+TSAN_UNIT := $(filter $(B)/tests/unit/test_rt_%,$(UNIT))
+.PHONY: tsan-units
+tsan-units: $(TSAN_UNIT)
+test-unit: ## the tests that need no root, under ASan and UBSan
+	$(Q)$(MAKE) --no-print-directory VARIANT=asan units
+	$(Q)tests/run.sh unit-asan
+test-system: all ## the tests that trace this machine (root)
+	$(Q)tests/run.sh system
+
+bench: deps ## measure speed and cost against named peers (root; takes minutes)
+	$(Q)$(MAKE) --no-print-directory all bench-programs
+	$(Q)tests/bench/run.sh
+bench-programs: $(BENCH)
+
+fuzz: all ## run each fuzzer for FUZZ_SECONDS (60)
+	$(Q)tests/fuzz/run.sh
+
+lint: ## clang-format and cppcheck over the sources, mandoc over the man pages
+	$(Q)tests/lint.sh
+
+demo: deps ## install what is missing, build, trace the `mixed` workload, print the report (root)
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)cd build && ./introspect run -- ./introspect workload mixed
+
+doc: ## check and render the man pages to build/doc
+	$(Q)mkdir -p build/doc; for f in docs/man/*.[1-9]; do mandoc -T lint -W warning $$f && mandoc -T html $$f > build/doc/$$(basename $$f).html || exit 1; done
+
+# --- install ---------------------------------------------------------------------------------
+
+install: all ## install to $(DESTDIR)$(PREFIX)
+	$(Q)install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/introspect \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(Q)install -m 755 $(B)/introspect $(DESTDIR)$(PREFIX)/bin/
+	$(Q)install -m 644 $(RT_A) $(LIB_A) $(RT_SO) $(LIB_SO) $(DESTDIR)$(PREFIX)/lib/
+	$(Q)for so in $(notdir $(RT_SO) $(LIB_SO)); do ln -sf $$so $(DESTDIR)$(PREFIX)/lib/$${so%.$(SOVERSION)}; done
+	$(Q)install -m 644 $(B)/lib/*.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
+	$(Q)install -m 644 $(HEADERS) $(DESTDIR)$(PREFIX)/include/introspect/
+	$(Q)for f in docs/man/*.[1-9]; do s=$${f##*.}; install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man$$s/$$(basename $$f); done
+	$(Q)install -m 644 cli/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/introspect
+uninstall: ## remove what install put there
+	$(Q)cd $(DESTDIR)$(PREFIX) && rm -rf bin/introspect lib/libintrospect*.a lib/libintrospect*.so* lib/pkgconfig/libintrospect*.pc \
+		include/introspect share/bash-completion/completions/introspect
+	$(Q)for f in docs/man/*.[1-9]; do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${f##*.}/$$(basename $$f); done
+
+clean: ## remove build/
+	rm -rf build
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

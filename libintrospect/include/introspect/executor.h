@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef INTROSPECT_EXECUTOR_H
+#define INTROSPECT_EXECUTOR_H
+/*
+ * executor.h - one interface to pools of workers: threads (intro_thread_executor_new) or forked
+ * processes (intro_process_executor_new). Semantics are those of Python's
+ * concurrent.futures.Executor, under C names. Every pool marks its tasks (mark.h).
+ *
+ *	struct intro_executor *pool = intro_thread_executor_new(
+ *		&(struct intro_executor_options){.size = sizeof(struct intro_executor_options),
+ *						 .name = "resize", .workers = 4});
+ *	struct intro_future future;
+ *	intro_future_init(&future);
+ *	intro_executor_submit(pool, &future, resize, photo, 0);
+ *	intro_future_result(&future, INTRO_FOREVER, &result);
+ *	intro_future_destroy(&future);
+ *	intro_executor_free(pool);
+ *
+ * Thread-safety: every function may be called from any thread, but new/free.
+ */
+#include <introspect/future.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+struct intro_executor;
+
+/*
+ * One run of a task, as its function sees it; valid until the function returns.
+ *   thread pool:  arg is the submitter's pointer, untouched; size as given.
+ *   process pool: arg points to a copy of the submitter's `size` bytes, in the worker.
+ */
+struct intro_call {
+	const void *arg;
+	size_t size;
+	const char *worker; /* the worker's name, "resize/2" */
+	unsigned index;	    /* the worker's index in its pool */
+	void *initial;	    /* what the initializer stored in this worker */
+	void *private;
+};
+
+/*
+ * The function of a task. Returns 0, or an error code (its future then has that error).
+ * Before it returns it may give a result or an error text, each at most once.
+ */
+typedef int (*intro_task_fn)(struct intro_call *call);
+
+/* thread pool: the pointer is passed on as it is; process pool: `size` bytes are copied now. */
+int intro_call_return(struct intro_call *call, void *data, size_t size);
+/* The text that goes with the error code; cut at INTRO_ERROR_TEXT - 1. */
+void intro_call_error(struct intro_call *call, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Zero a struct, set size = sizeof, then what you need. */
+struct intro_executor_options {
+	size_t size;
+	const char *name; /* of the pool and the prefix of its workers' names; default "pool" */
+	unsigned workers; /* 0: as many as CPUs this process may use */
+	/* Run by each worker before its first task; not 0: the pool is broken. */
+	int (*initializer)(struct intro_call *call); /* may store to call->initial */
+	void *initarg;				     /* call->arg of the initializer */
+	size_t initarg_size;
+	unsigned prefetch; /* process pool: tasks handed to a worker ahead; 0: 1 */
+};
+
+/* NULL and errno. Thread workers start on demand, while none is idle; processes at once. */
+struct intro_executor *intro_thread_executor_new(const struct intro_executor_options *options);
+struct intro_executor *intro_process_executor_new(const struct intro_executor_options *options);
+
+/*
+ * Hands `fn(arg, size)` to the pool; `future` is initialised, PENDING and not yet submitted,
+ * and stays the caller's memory. A process pool copies the bytes before it returns. 0;
+ * -ESHUTDOWN after shutdown; -EPIPE when the pool is broken; -EINVAL; -ENOMEM; -EMSGSIZE.
+ */
+int intro_executor_submit(struct intro_executor *executor, struct intro_future *future,
+			  intro_task_fn fn, const void *arg, size_t size);
+/* The same under a name for the task (intro_mark_name), which reports group by. */
+int intro_executor_submit_named(struct intro_executor *executor, struct intro_future *future,
+				uint32_t name, intro_task_fn fn, const void *arg, size_t size);
+
+/*
+ * fn over n items of item_size bytes each, `chunk` items a task (0: 1); for each item in
+ * order, as its result comes: done(index, result or NULL, error or NULL, ctx); done may return not
+ * 0 to stop, which cancels the rest. Returns 0; the first not-0 of done; -ETIMEDOUT; as submit.
+ * Thread pools see a pointer into `items`, process pools a copy of the item's bytes.
+ */
+typedef int (*intro_map_done_fn)(size_t index, const struct intro_result *result,
+				 const struct intro_error *error, void *ctx);
+int intro_executor_map(struct intro_executor *executor, intro_task_fn fn, const void *items,
+		       size_t n, size_t item_size, size_t chunk, int64_t timeout_ns,
+		       intro_map_done_fn done, void *ctx);
+
+enum intro_shutdown {
+	INTRO_SHUTDOWN_WAIT = 1,	   /* return when all workers are gone */
+	INTRO_SHUTDOWN_CANCEL_PENDING = 2, /* cancel what has not started */
+};
+/* No submit succeeds from now on; what was submitted still runs. May be called again. */
+void intro_executor_shutdown(struct intro_executor *executor, unsigned flags);
+/* Shuts down, waits, frees. NULL is fine. Futures stay valid; their owner destroys them. */
+void intro_executor_free(struct intro_executor *executor);
+
+/* 0 while sound; else why it is broken: names the worker and its signal or status. */
+int intro_executor_broken(struct intro_executor *executor, struct intro_error *error);
+unsigned intro_executor_workers(const struct intro_executor *executor);
+uint32_t intro_executor_pool_id(const struct intro_executor *executor);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif

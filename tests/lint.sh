@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Formatting, cppcheck, man pages, and the size rules of CONTRIBUTING.md.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+status=0
+mapfile -t sources < <(git ls-files '*.c' '*.h')
+if command -v clang-format >/dev/null; then
+    clang-format --dry-run --Werror "${sources[@]}" || status=1
+else
+    echo "skipped: clang-format is not installed"
+fi
+if command -v cppcheck >/dev/null; then
+    cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr \
+        --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches \
+        -Ilibintrospect/include -Ilibintrospect libintrospect cli || status=1
+else
+    echo "skipped: cppcheck is not installed"
+fi
+for page in docs/man/*.[1-9]; do
+    mandoc -T lint -W warning "$page" || status=1
+done
+for f in "${sources[@]}"; do
+    lines=$(wc -l <"$f")
+    if [ "$lines" -gt 800 ]; then echo "$f: $lines lines, 800 is the limit"; status=1; fi
+done
+exit $status
