@@ -89,16 +89,18 @@ enum intro_holder {
 	INTRO_HELD_OTHER = 3,	/* somebody else: named by comm */
 };
 
-#define INTRO_LEDGER_SPLITS 24
+/* More than there are causes, those of RUNNABLE counted once a holder: folding always finds room. */
+#define INTRO_LEDGER_SPLITS 48
 #define INTRO_COMM 16
 /*
- * Bounded: an entry a (cause, detail, holder), the smallest folded into their cause with detail 0
- * when there are too many. The entries of an account sum to it, exactly.
+ * Bounded: an entry a (cause, detail, holder, holder_name); when there are too many the smallest are
+ * folded into one of their cause (and holder) with detail 0 and no name. The entries of an
+ * account sum to it, exactly; RUNNING has none.
  */
 struct intro_split {
 	uint16_t cause;	 /* enum intro_cause */
 	uint16_t holder; /* enum intro_holder; of RUNNABLE_* only */
-	uint32_t holder_tid;
+	uint32_t holder_tid; /* 0 when there were several of that name */
 	uint64_t detail;
 	uint64_t ns;
 	char holder_name[INTRO_COMM];

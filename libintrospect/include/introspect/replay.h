@@ -46,8 +46,8 @@ struct intro_thread {
 	uint32_t pool;	 /* whose worker it is; 0 none */
 	uint32_t worker; /* its index */
 	uint64_t tasks;	 /* ended by it */
-	/* As a worker: time inside tasks by account, and time without a task, by state. */
-	struct intro_ledger in_tasks;
+	/* As a worker: time inside tasks (NULL: never in one), and time without a task, by state. */
+	const struct intro_ledger *in_tasks;
 	uint64_t idle_ns[INTRO_STATES];
 };
 
@@ -58,6 +58,7 @@ enum intro_task_status {
 	INTRO_TASK_LOST = 3,	/* its worker died or its pool broke */
 	INTRO_TASK_QUEUED = 4,	/* open at the end of the trace, not started */
 	INTRO_TASK_RUNNING = 5, /* open at the end of the trace, started */
+	INTRO_TASK_UNSEEN = 6,	/* it ended, but how is among lost records */
 };
 const char *intro_task_status_text(enum intro_task_status status);
 
@@ -80,6 +81,7 @@ struct intro_pool {
 	enum intro_pool_kind kind;
 	uint32_t workers;	    /* seen */
 	uint64_t first_ns, last_ns; /* first submit or worker, last end */
+	/* submitted is the sum of the others; lost counts LOST and UNSEEN, open QUEUED and RUNNING */
 	uint64_t submitted, finished, failed, cancelled, lost, open;
 };
 
