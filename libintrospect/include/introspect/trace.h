@@ -32,32 +32,41 @@ extern "C" {
 /* Zero a struct, set size = sizeof, then what you need. */
 struct intro_trace_options {
 	size_t size;
-	int level;	      /* zstd level; 0: the default */
+	int level;	      /* zstd level, -50 to 19; 0: the default */
 	bool no_compress;     /* store rows as they are */
-	uint32_t chunk_bytes; /* raw bytes of a full chunk; 0: the default */
+	uint32_t chunk_bytes; /* of a full chunk, before compression, to 1 MiB; 0: the default */
 };
 
 struct intro_trace_writer;
 
 /*
- * Writes to fd, which it then owns (closed by close and by free). The file starts empty.
+ * Writes to fd, which it then owns (closed by close and by free); after a failure it stays the
+ * caller's. The file starts empty. NULL and errno: EINVAL for options out of range, or what
+ * write(2) says.
  */
 struct intro_trace_writer *intro_trace_writer_new(int fd,
 						  const struct intro_trace_options *options);
-/* A JSON object; the members of later ones replace those of earlier ones. Written at once. */
+/*
+ * A JSON object of at most 1 MiB; the members of later ones replace those of earlier ones. Written
+ * at once.
+ */
 int intro_trace_writer_meta(struct intro_trace_writer *writer, const char *json);
 /*
- * Whole records, in order of time after those of the stream before. Copied. -EINVAL when they are
- * malformed; -ENOSPC and other write errors stick: every later call returns the same.
+ * Whole records, aligned to 8 bytes, in order of time after those of the stream before. Copied. One
+ * that is earlier than its predecessor is stored with the predecessor's time, and counted: two
+ * writers on one CPU may read the clock in one order and take their room in the other. -EINVAL
+ * when they are malformed, nothing is then stored; -ENOSPC and other write errors stick: every
+ * later call returns the same, and the file holds whole chunks only.
  */
 int intro_trace_writer_append(struct intro_trace_writer *writer, uint32_t stream,
 			      const void *records, size_t bytes);
 /* Writes out streams whose chunk was begun more than max_age_ns ago (0: all). */
 int intro_trace_writer_flush(struct intro_trace_writer *writer, uint64_t max_age_ns);
 struct intro_trace_writer_stats {
-	uint64_t records;
+	uint64_t records; /* written: those still gathered are not counted */
 	uint64_t raw_bytes;
 	uint64_t file_bytes;
+	uint64_t raised; /* records that were out of order */
 };
 void intro_trace_writer_stats(const struct intro_trace_writer *writer,
 			      struct intro_trace_writer_stats *stats);
@@ -94,7 +103,10 @@ void intro_trace_range(const struct intro_trace *trace, uint64_t *first_ns, uint
 /*
  * All streams merged by (time, stream, position): the same file gives the same order always. Holds
  * one chunk a stream in memory, and only for streams which are under way. A bad chunk gives a LOST
- * record over its time range instead (count: its records), on its stream.
+ * record over its time range instead (count: its records), on its stream. Where the file does not
+ * tell whose chunk is missing (a damaged header and no index, or the end cut off) every stream gets
+ * a LOST record from its last known record to its next one or the trace's last: with count 0, for
+ * not known.
  */
 struct intro_cursor;
 struct intro_cursor *intro_cursor_new(struct intro_trace *trace);
