@@ -52,6 +52,8 @@ HEADERS	:= $(wildcard libintrospect/include/introspect/*.h)
 
 RT_A	:= $(B)/lib/libintrospect-rt.a
 LIB_A	:= $(B)/lib/libintrospect.a
+# The program without main, so that unit tests can link its rendering.
+CLI_A	:= $(B)/obj/cli.a
 RT_SO	:= $(B)/lib/libintrospect-rt.so.$(SOVERSION)
 LIB_SO	:= $(B)/lib/libintrospect.so.$(SOVERSION)
 # A test may name what it needs besides the two libraries in a comment: "LIBS: -lfoo".
@@ -106,7 +108,8 @@ $(call obj,$(wildcard libintrospect/collect/*.c)): $(SKEL)
 
 $(RT_A): $(RT_OBJ)
 $(LIB_A): $(LIB_OBJ)
-$(RT_A) $(LIB_A):
+$(CLI_A): $(filter-out %/main.o,$(CLI_OBJ))
+$(RT_A) $(LIB_A) $(CLI_A):
 	@mkdir -p $(@D)
 	$(call say,AR,$@)rm -f $@; $(AR) rcs $@ $^
 $(RT_SO): $(RT_OBJ) libintrospect/libintrospect-rt.map
@@ -117,7 +120,7 @@ $(RT_SO) $(LIB_SO):
 	$(call say,SO,$@)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$(@F) -Wl,--version-script=$(filter %.map,$^) -o $@ $(filter %.o,$^) $(SO_LIBS)
 	$(Q)ln -sf $(@F) $(@:.$(SOVERSION)=)
 
-$(B)/introspect: $(CLI_OBJ) $(LIB_A) $(RT_A)
+$(B)/introspect: $(B)/obj/cli/main.o $(CLI_A) $(LIB_A) $(RT_A)
 	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 .PHONY: pc
@@ -129,7 +132,7 @@ $(B)/lib/%.pc: libintrospect/%.pc.in Makefile
 # --- tests -----------------------------------------------------------------------------------
 
 file_libs = $(shell sed -n 's/^ \* LIBS: //p' $(1))
-$(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(TEST_SUPPORT) $(LIB_A) $(RT_A)
+$(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(TEST_SUPPORT) $(CLI_A) $(LIB_A) $(RT_A)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(call file_libs,tests/unit/$*.c) $(LIBS)
 $(B)/tests/system/%: $(B)/obj/tests/system/%.o $(LIB_A) $(RT_A)

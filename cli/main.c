@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* main.c - the table of subcommands. */
+#include <locale.h>
+#include <string.h>
+
+#include "cli.h"
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+
+static const struct command commands[] = {
+	{NULL, NULL, NULL},
+};
+
+static const struct command *find(const char *name)
+{
+	for (size_t i = 0; commands[i].name; i++)
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+static void usage(FILE *out)
+{
+	fputs("usage: introspect COMMAND [OPTIONS] ...\n"
+	      "Where did the time of each task of a pool of workers go?\n\n",
+	      out);
+	for (size_t i = 0; commands[i].name; i++)
+		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
+	fputs("\nBegin with:  sudo introspect run -- COMMAND\n"
+	      "More:        introspect help COMMAND, man introspect\n",
+	      out);
+}
+
+static int help(int argc, char **argv)
+{
+	const struct command *command;
+	char option[] = "--help";
+	char *args[] = {argc > 1 ? argv[1] : NULL, option, NULL};
+
+	if (argc < 2) {
+		usage(stdout);
+		return CLI_OK;
+	}
+	command = find(argv[1]);
+	if (!command)
+		return cli_usage_error(NULL, "there is no command '%s'", argv[1]);
+	return command->run(2, args);
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+
+	/* Only the character set: numbers are printed and read the same everywhere. */
+	setlocale(LC_CTYPE, "");
+	if (argc < 2) {
+		usage(stderr);
+		return CLI_USAGE;
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		puts("introspect " INTROSPECT_VERSION);
+		return cli_flush(CLI_OK);
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+		usage(stdout);
+		return cli_flush(CLI_OK);
+	}
+	if (!strcmp(argv[1], "help"))
+		return cli_flush(help(argc - 1, argv + 1));
+	command = find(argv[1]);
+	if (!command)
+		return cli_usage_error(NULL, "there is no %s '%s'",
+				       argv[1][0] == '-' ? "option" : "command", argv[1]);
+	return cli_flush(command->run(argc - 1, argv + 1));
+}

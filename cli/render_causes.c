@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* render_causes.c - the causes within an account, in words and by size. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "render.h"
+#include "render_causes.h"
+
+static const char *plain_words(unsigned cause)
+{
+	switch (cause) {
+	case INTRO_QUEUED_BUSY:
+		return "every worker busy";
+	case INTRO_QUEUED_WAKEUP:
+		return "worker woken late";
+	case INTRO_QUEUED_STARTING:
+		return "no worker yet";
+	case INTRO_QUEUED_PREFETCHED:
+		return "behind another task";
+	case INTRO_QUEUED_DISPATCH:
+		return "idle worker, not handed over";
+	case INTRO_RUNNABLE_WOKEN:
+		return "woken, no CPU";
+	case INTRO_RUNNABLE_NEW:
+		return "new, no CPU";
+	case INTRO_DELIVERED_TRANSIT:
+		return "result on its way";
+	case INTRO_DELIVERED_WAKEUP:
+		return "reader woken late";
+	case INTRO_UNKNOWN_LOST:
+		return "events lost";
+	case INTRO_UNKNOWN_BEGIN:
+		return "before the trace began";
+	case INTRO_UNKNOWN_END:
+		return "open when the trace ended";
+	case INTRO_UNKNOWN_DIED:
+		return "worker died";
+	}
+	return NULL;
+}
+
+static void label_of(const struct intro_split *split, bool utf8, char *out, size_t size)
+{
+	const char *plain = plain_words(split->cause);
+	char raw[96], holder[64];
+	size_t used;
+
+	if (!plain)
+		plain = intro_cause_describe(split->cause, split->detail, raw, sizeof(raw));
+	used = text_escape(out, size, plain, strlen(plain), utf8);
+	switch (split->holder) {
+	case INTRO_HELD_POOL:
+		snprintf(out + used, size - used, " by this pool");
+		break;
+	case INTRO_HELD_PROCESS:
+		snprintf(out + used, size - used, " by this process");
+		break;
+	case INTRO_HELD_OTHER:
+		text_escape(holder, sizeof(holder), split->holder_name, INTRO_COMM, utf8);
+		snprintf(out + used, size - used, " by %s", *holder ? holder : "another");
+		break;
+	}
+}
+
+static int by_size(const void *left, const void *right)
+{
+	const struct cause_sum *a = left, *b = right;
+
+	if (a->ns != b->ns)
+		return a->ns > b->ns ? -1 : 1;
+	return strcmp(a->label, b->label);
+}
+
+size_t causes_of(const struct intro_ledger *ledger, enum intro_account account, bool utf8,
+		 struct cause_sum sums[INTRO_LEDGER_SPLITS])
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < ledger->splits && i < INTRO_LEDGER_SPLITS; i++) {
+		const struct intro_split *split = &ledger->split[i];
+		char label[CAUSE_BYTES];
+		size_t at = 0;
+
+		if (intro_cause_account(split->cause) != account || !split->ns)
+			continue;
+		label_of(split, utf8, label, sizeof(label));
+		while (at < n && strcmp(sums[at].label, label) != 0)
+			at++;
+		if (at == n) {
+			memcpy(sums[n].label, label, sizeof(label));
+			sums[n++].ns = 0;
+		}
+		sums[at].ns += split->ns;
+	}
+	qsort(sums, n, sizeof(*sums), by_size);
+	return n;
+}
+
+static unsigned permille(uint64_t part, uint64_t whole)
+{
+	return whole ? (unsigned)(1000.0 * (double)part / (double)whole + 0.5) : 0;
+}
+
+void causes_line(const struct intro_ledger *ledger, enum intro_account account, uint64_t whole,
+		 size_t columns, bool utf8, char *out, size_t size)
+{
+	/* Room that is kept for what does not fit: ", other 99.9" */
+	enum { OTHER = 12 };
+	struct cause_sum sums[INTRO_LEDGER_SPLITS];
+	size_t n = causes_of(ledger, account, utf8, sums), used = 0, width = 0;
+	uint64_t rest = ledger->account[account];
+
+	*out = 0;
+	for (size_t i = 0; i < n; i++) {
+		unsigned part = permille(sums[i].ns, whole);
+		char one[CAUSE_BYTES + 32];
+		size_t step;
+
+		if (!part)
+			break;
+		snprintf(one, sizeof(one), "%s%.*s %u.%u", width ? ", " : "", CAUSE_BYTES - 1,
+			 sums[i].label, part / 10, part % 10);
+		step = text_width(one, utf8);
+		if (width + step + (i + 1 < n ? OTHER : 0) > columns || used + strlen(one) >= size)
+			break;
+		used += (size_t)snprintf(out + used, size - used, "%s", one);
+		width += step;
+		rest -= sums[i].ns < rest ? sums[i].ns : rest;
+	}
+	if (width && permille(rest, whole))
+		snprintf(out + used, size - used, ", other %u.%u", permille(rest, whole) / 10,
+			 permille(rest, whole) % 10);
+}
+
+void causes_most(const struct intro_ledger *ledger, enum intro_account account, bool utf8,
+		 struct cause_sum *most)
+{
+	struct cause_sum sums[INTRO_LEDGER_SPLITS];
+
+	*most = (struct cause_sum){.label = ""};
+	if (causes_of(ledger, account, utf8, sums))
+		*most = sums[0];
+}
