@@ -47,6 +47,7 @@ enum intro_marks {
  * writes its first mark or becomes a worker, and sets it to 0 when it ends; records
  * still unread stay and the next owner goes on behind them, starting with a THREAD record.
  * A claimer that finds none free may take one whose owner no longer exists.
+ * pid is 0 while a slot is being claimed or released.
  */
 struct intro_area_slot {
 	_Atomic uint32_t owner;	 /* tid; 0: free */
@@ -64,7 +65,7 @@ struct intro_area_slot {
 struct intro_area_def {
 	_Atomic uint32_t ready;
 	uint32_t pid;
-	struct intro_rec_def rec; /* whole, but for rec.rec.ts, which is as in marks */
+	struct intro_rec_def rec; /* rec.rec.ts is as in marks; 0: defined while marks were off */
 	uint64_t reserved[7];
 };
 

@@ -25,7 +25,6 @@
  *
  * The meaning of each mark is in abi.h; the memory is described in area.h.
  */
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,16 +35,20 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-/* Points to `enabled` of the area in use (area.h), or to a constant 0; never NULL. */
-extern const _Atomic uint32_t *intro_marks_enabled;
+/*
+ * Points to `enabled` of the area in use (area.h), or to a constant 0; never NULL. Both the pointer
+ * and what it points to may change at any time: read them with intro_marks_on.
+ */
+extern const uint32_t *intro_marks_enabled;
 
-/* Writes the mark without looking whether anyone listens. Use the functions below. */
+/* The way of a mark when somebody listens. Use the functions below. */
 void intro_mark_write(uint8_t kind, uint64_t task, uint32_t a, uint32_t b);
 
 static inline bool intro_marks_on(void)
 {
-	return __builtin_expect(
-		atomic_load_explicit(intro_marks_enabled, memory_order_relaxed) != 0, 0);
+	const uint32_t *enabled = __atomic_load_n(&intro_marks_enabled, __ATOMIC_RELAXED);
+
+	return __builtin_expect(__atomic_load_n(enabled, __ATOMIC_RELAXED) != 0, 0);
 }
 
 static inline void intro_mark(uint8_t kind, uint64_t task, uint32_t a, uint32_t b)
@@ -59,7 +62,8 @@ uint64_t intro_mark_task(void);
 
 /*
  * A number for a pool or a name, to be used in marks. Names longer than 31 bytes are cut. The
- * same name gives the same number in one process. Both take a lock: call once, keep it.
+ * same name gives the same number in one process (a pool: the same name and kind). They take a
+ * lock: call once, keep it. NULL or "": 0, which stands for no name; for a pool: "pool".
  */
 uint32_t intro_mark_name(const char *name);
 uint32_t intro_mark_pool(const char *name, uint32_t workers);

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* executor.c - what all executors share: checks, dispatch, the call's own functions. */
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "executor_private.h"
+#include "marks_private.h"
+
+/* More than this is a mistake; a worker is a thread or a process. */
+#define WORKERS_MAX 4096
+
+unsigned intro__usable_cpus(void)
+{
+	cpu_set_t set;
+	long online;
+
+	if (!sched_getaffinity(0, sizeof(set), &set))
+		return (unsigned)CPU_COUNT(&set);
+	online = sysconf(_SC_NPROCESSORS_ONLN);
+	return online > 0 ? (unsigned)online : 1;
+}
+
+int intro__executor_options(struct intro_executor_options *options,
+			    const struct intro_executor_options *given)
+{
+	const unsigned char *bytes = (const unsigned char *)given;
+
+	if (!given || given->size < sizeof(given->size))
+		return -EINVAL;
+	for (size_t i = sizeof(*options); i < given->size; i++)
+		if (bytes[i])
+			return -E2BIG;
+	memset(options, 0, sizeof(*options));
+	memcpy(options, given, given->size < sizeof(*options) ? given->size : sizeof(*options));
+	return 0;
+}
+
+int intro__executor_init(struct intro_executor *executor, const struct intro_executor_ops *ops,
+			 const struct intro_executor_options *options, enum intro_pool_kind kind)
+{
+	const char *name = options->name && *options->name ? options->name : "pool";
+
+	if (options->workers > WORKERS_MAX)
+		return -EINVAL;
+	executor->ops = ops;
+	executor->workers = options->workers ? options->workers : intro__usable_cpus();
+	executor->initializer = options->initializer;
+	executor->initarg = options->initarg;
+	executor->initarg_size = options->initarg_size;
+	snprintf(executor->name, sizeof(executor->name), "%s", name);
+	executor->pool = intro__pool_claim(executor->name, executor->workers, kind);
+	return 0;
+}
+
+void intro__executor_fini(struct intro_executor *executor)
+{
+	/* acquire: what a visitor did is done */
+	while (atomic_load_explicit(&executor->visitors, memory_order_acquire))
+		sched_yield();
+	intro__pool_release(executor->pool);
+}
+
+void intro__worker_name(const struct intro_executor *executor, unsigned index, char *name,
+			size_t size)
+{
+	char number[16];
+	int digits = snprintf(number, sizeof(number), "/%u", index);
+
+	snprintf(name, size, "%.*s%s", (int)size - 1 - digits, executor->name, number);
+}
+
+void intro__error_set(struct intro_error *error, int code, const char *format, ...)
+{
+	va_list args;
+
+	error->code = code;
+	va_start(args, format);
+	vsnprintf(error->text, sizeof(error->text), format, args);
+	va_end(args);
+}
+
+void intro__future_drop(struct future *f, const struct intro_error *error)
+{
+	struct future_end end = {
+		.mark = INTRO_KIND_RESULT, .status = INTRO_STATUS_LOST, .error = error};
+
+	if (intro__future_end(f, &end))
+		intro_future_set_running_or_notify_cancel(intro__public(f));
+}
+
+void intro__future_drop_cancelled(struct future *f)
+{
+	intro_future_cancel(intro__public(f));
+	intro_future_set_running_or_notify_cancel(intro__public(f));
+}
+
+int intro_call_return(struct intro_call *call, void *data, size_t size)
+{
+	struct call_state *state = call->private;
+
+	if (state->returned)
+		return -EALREADY;
+	if (state->copies) {
+		void *copy = malloc(size ? size : 1);
+
+		if (!copy)
+			return -ENOMEM;
+		if (size)
+			memcpy(copy, data, size);
+		data = copy;
+	}
+	state->result = (struct intro_result){.data = data, .size = size};
+	state->returned = true;
+	return 0;
+}
+
+void intro_call_error(struct intro_call *call, const char *format, ...)
+{
+	struct call_state *state = call->private;
+	va_list args;
+
+	if (state->explained)
+		return;
+	state->explained = true;
+	va_start(args, format);
+	vsnprintf(state->text, sizeof(state->text), format, args);
+	va_end(args);
+}
+
+int intro_executor_submit_named(struct intro_executor *executor, struct intro_future *future,
+				uint32_t name, intro_task_fn fn, const void *arg, size_t size)
+{
+	struct future *f = intro__future(future);
+	int err;
+
+	if (!fn)
+		return -EINVAL;
+	err = intro__future_hold(f, executor, executor->pool, name);
+	if (err)
+		return err;
+	f->work.fn = fn;
+	f->work.arg = arg;
+	f->work.size = size;
+	err = executor->ops->submit(executor, f);
+	if (err)
+		intro__future_unhold(f);
+	return err;
+}
+
+int intro_executor_submit(struct intro_executor *executor, struct intro_future *future,
+			  intro_task_fn fn, const void *arg, size_t size)
+{
+	return intro_executor_submit_named(executor, future, 0, fn, arg, size);
+}
+
+void intro_executor_shutdown(struct intro_executor *executor, unsigned flags)
+{
+	executor->ops->shutdown(executor, flags);
+}
+
+void intro_executor_free(struct intro_executor *executor)
+{
+	if (!executor)
+		return;
+	executor->ops->shutdown(executor, INTRO_SHUTDOWN_WAIT);
+	executor->ops->free(executor);
+}
+
+int intro_executor_broken(struct intro_executor *executor, struct intro_error *error)
+{
+	return executor->ops->broken(executor, error);
+}
+
+unsigned intro_executor_workers(const struct intro_executor *executor)
+{
+	return executor->workers;
+}
+
+uint32_t intro_executor_pool_id(const struct intro_executor *executor)
+{
+	return executor->pool;
+}

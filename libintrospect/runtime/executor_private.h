@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef INTRO_RUNTIME_EXECUTOR_PRIVATE_H
+#define INTRO_RUNTIME_EXECUTOR_PRIVATE_H
+/*
+ * executor_private.h - what every kind of executor has, and what tells them apart.
+ */
+#include <stdarg.h>
+
+#include "future_private.h"
+
+struct intro_executor_ops {
+	/*
+	 * Takes a future that is held and whose work is filled in. Marks its SUBMIT where no worker
+	 * can see it yet. 0, -ESHUTDOWN, -EPIPE, -ENOMEM, -EMSGSIZE; then it is not taken.
+	 */
+	int (*submit)(struct intro_executor *executor, struct future *future);
+	/* Takes a cancelled future out of the queue. false: a worker has it, and will let go soon.
+	 */
+	bool (*forget)(struct intro_executor *executor, struct future *future);
+	void (*shutdown)(struct intro_executor *executor, unsigned flags);
+	int (*broken)(struct intro_executor *executor, struct intro_error *error);
+	/* After a shutdown that waited, from outside the pool. */
+	void (*free)(struct intro_executor *executor);
+	/* map: whether workers see the submitter's memory */
+	bool shares_memory;
+};
+
+#define INTRO__NAME_BYTES 64
+
+struct intro_executor {
+	const struct intro_executor_ops *ops;
+	uint32_t pool;
+	unsigned workers;
+	/* Those who call forget; the executor must stay until they are out (future.c). */
+	_Atomic uint32_t visitors;
+	/* of the options */
+	int (*initializer)(struct intro_call *call);
+	const void *initarg;
+	size_t initarg_size;
+	char name[INTRO__NAME_BYTES];
+};
+
+/* A run of a task as the runtime sees it: behind intro_call.private. */
+struct call_state {
+	bool copies; /* results are copied: the worker is another process */
+	bool returned;
+	bool explained;
+	struct intro_result result;
+	char text[INTRO_ERROR_TEXT];
+};
+
+/*
+ * The caller's options in this library's size: what a caller built with an older header does not
+ * know is 0. -E2BIG: it asks for something that this library does not know.
+ */
+int intro__executor_options(struct intro_executor_options *options,
+			    const struct intro_executor_options *given);
+
+unsigned intro__usable_cpus(void);
+
+/* Fills in what all kinds share; the pool's number is claimed. 0 or -errno. */
+int intro__executor_init(struct intro_executor *executor, const struct intro_executor_ops *ops,
+			 const struct intro_executor_options *options, enum intro_pool_kind kind);
+void intro__executor_fini(struct intro_executor *executor);
+
+/* "pool/3"; `size` small cuts the pool's part, never the number. */
+void intro__worker_name(const struct intro_executor *executor, unsigned index, char *name,
+			size_t size);
+
+/* For a future that a pool holds and will never run: it fails, or was cancelled and is told so. */
+void intro__future_drop(struct future *future, const struct intro_error *error);
+/* The same, cancelling it. */
+void intro__future_drop_cancelled(struct future *future);
+
+/* error->text gets the formatted text, cut. */
+void intro__error_set(struct intro_error *error, int code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

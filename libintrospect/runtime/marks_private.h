@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef INTRO_RUNTIME_MARKS_PRIVATE_H
+#define INTRO_RUNTIME_MARKS_PRIVATE_H
+/* marks_private.h - what the executors use of the marks besides mark.h. */
+#include <introspect/area.h>
+#include <introspect/mark.h>
+
+/* The area in use, attached or created at the first call; NULL: there is none. */
+struct intro_area *intro__area(void);
+
+/*
+ * A number for an executor's pool, which no other live executor of this process tree has, whatever
+ * their names. A released number is used again for a pool of the same name, kind and
+ * size, so that a program which makes a pool for each request does not fill the table of
+ * definitions.
+ */
+uint32_t intro__pool_claim(const char *name, uint32_t workers, enum intro_pool_kind kind);
+void intro__pool_release(uint32_t pool);
+
+/* The calling thread's slot becomes free, as at its end: for a process that ends by _exit. */
+void intro__slot_release(void);
+
+/* The calling thread's tid without a system call. */
+uint32_t intro__tid(void);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef INTRO_RUNTIME_WAITER_H
+#define INTRO_RUNTIME_WAITER_H
+/*
+ * waiter.h - readers who sleep until futures end.
+ *
+ * A reader links one node into each future it waits for; whoever ends the future unlinks the node
+ * and tells the waiter, all under the future's lock. A waiter that has been `fired` belongs to
+ * nobody but its reader: the one who fired it may still call FUTEX_WAKE on a word that is gone, and
+ * that is harmless.
+ */
+#include "future_private.h"
+
+enum waiter_kind {
+	WAITER_RESULT,	/* one future: result, error; ends at CANCELLED already */
+	WAITER_DESTROY, /* one future: wait until it is let go of */
+	WAITER_ALL,	/* `left` counts the futures not done */
+	WAITER_FIRST,
+	WAITER_EXCEPTION,
+	WAITER_AS_COMPLETED,
+};
+
+struct waiter {
+	enum waiter_kind kind;
+	_Atomic uint32_t fired; /* the futex */
+	_Atomic size_t left;	/* ALL, EXCEPTION */
+	_Atomic uint64_t task;	/* of the future that fired it: set before */
+	/* AS_COMPLETED: guards the rest */
+	pthread_mutex_t lock;
+	bool asleep;
+	struct wait_node *ready, **ready_end; /* ended and not yet yielded, linked by `next` */
+};
+
+struct wait_node {
+	struct wait_node *next, **link; /* in future.waiters; link NULL: not linked */
+	struct waiter *waiter;
+};
+
+/* The node's future is locked. */
+void intro__wait_link(struct future *future, struct wait_node *node);
+void intro__wait_unlink(struct wait_node *node);
+
+/*
+ * The future of the node has ended, is locked, and the node unlinked. true: this very end fired
+ * the waiter; wake it when the lock is released.
+ */
+bool intro__waiter_tell(struct wait_node *node, uint64_t task, bool failed);
+
+/* Sleeps until fired, or -ETIMEDOUT. */
+int intro__waiter_sleep(struct waiter *waiter, int64_t deadline);
+
+#endif
