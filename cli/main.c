@@ -12,6 +12,7 @@ struct command {
 };
 
 static const struct command commands[] = {
+	{"workload", cmd_workload, "run a bundled program whose behaviour is known"},
 	{NULL, NULL, NULL},
 };
 

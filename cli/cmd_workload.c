@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* introspect workload: the bundled programs whose behaviour is known. */
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "workload.h"
+
+#define WORKERS_MAX 512
+#define TASKS_MAX 1000000
+
+static const struct workload workloads[] = {
+	{"cpu", "threads that spin: as many as CPUs, nobody waits", 0, 1, 200, 10 * WORKLOAD_MS,
+	 workload_cpu_run},
+	{"gil", "threads that spin under one interpreter lock, handed over every 5 ms", 4, 0, 40,
+	 40 * WORKLOAD_MS, workload_gil_run},
+	{"io", "threads that wait for a pipe and for files", 4, 0, 400, 4 * WORKLOAD_MS,
+	 workload_io_run},
+	{"lock", "threads that spin, most of the time inside one mutex", 4, 0, 300, 4 * WORKLOAD_MS,
+	 workload_lock_run},
+	{"oversubscribed", "threads that spin: eight for each CPU", 0, 8, 100, 20 * WORKLOAD_MS,
+	 workload_cpu_run},
+	{"race", "two threads on one counter, up and down: the updates they lose", 2, 0, 40,
+	 40 * WORKLOAD_MS, workload_race_run},
+	{"sleep", "threads that sleep", 4, 0, 200, 20 * WORKLOAD_MS, workload_sleep_run},
+	{"spawn", "making threads against making processes", 2, 0, 200, 5 * WORKLOAD_MS,
+	 workload_spawn_run},
+};
+#define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
+
+static const char help_text[] =
+	"usage: introspect workload [NAME] [OPTIONS]\n"
+	"Runs a bundled program whose behaviour is known; without NAME lists them.\n\n"
+	"      --workers N   of the pool (of `mixed`: of its request threads)\n"
+	"      --tasks N     how many tasks (of `map`: items)\n"
+	"      --length US   average length of a task, microseconds\n"
+	"      --chunk N     `map`: items a task (default 50)\n"
+	"      --seed S      of all lengths and data (default 1)\n"
+	"      --truth FILE  write what the program itself knows of each task, as JSON lines\n"
+	"      --json        the list as JSON\n"
+	"  -h, --help        this text\n";
+
+enum { OPT_WORKERS = 256, OPT_TASKS, OPT_LENGTH, OPT_CHUNK, OPT_SEED, OPT_TRUTH, OPT_JSON };
+
+static const struct option options[] = {
+	{"workers", required_argument, NULL, OPT_WORKERS},
+	{"tasks", required_argument, NULL, OPT_TASKS},
+	{"length", required_argument, NULL, OPT_LENGTH},
+	{"chunk", required_argument, NULL, OPT_CHUNK},
+	{"seed", required_argument, NULL, OPT_SEED},
+	{"truth", required_argument, NULL, OPT_TRUTH},
+	{"json", no_argument, NULL, OPT_JSON},
+	{"help", no_argument, NULL, 'h'},
+	{0},
+};
+
+struct wish {
+	uint64_t workers, tasks, length_us, chunk, seed; /* 0: not given, but the seed */
+	const char *truth;
+	bool json, help;
+};
+
+int workload_fail(const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	cli_error("workload: %s", text);
+	return CLI_FAILED;
+}
+
+static int number_option(int option, struct wish *wish)
+{
+	switch (option) {
+	case OPT_WORKERS:
+		return cli_parse_number(optarg, 1, WORKERS_MAX, &wish->workers);
+	case OPT_TASKS:
+		return cli_parse_number(optarg, 1, TASKS_MAX, &wish->tasks);
+	case OPT_LENGTH:
+		return cli_parse_number(optarg, 1, 60000000, &wish->length_us);
+	case OPT_CHUNK:
+		return cli_parse_number(optarg, 1, TASKS_MAX, &wish->chunk);
+	default:
+		return cli_parse_number(optarg, 0, UINT64_MAX, &wish->seed);
+	}
+}
+
+static int parse(int argc, char **argv, struct wish *wish)
+{
+	int option, index = 0;
+
+	opterr = 0;
+	optind = 1;
+	while ((option = getopt_long(argc, argv, ":h", options, &index)) != -1) {
+		switch (option) {
+		case 'h':
+			wish->help = true;
+			break;
+		case OPT_JSON:
+			wish->json = true;
+			break;
+		case OPT_TRUTH:
+			wish->truth = optarg;
+			break;
+		case ':':
+		case '?':
+			return cli_option_error("workload", option, argv);
+		default:
+			if (number_option(option, wish))
+				return cli_usage_error("workload",
+						       "--%s: '%s' is not a number "
+						       "that it can be",
+						       options[index].name, optarg);
+		}
+	}
+	return CLI_OK;
+}
+
+static int list(bool json)
+{
+	if (json)
+		printf("[\n");
+	for (size_t i = 0; i < WORKLOADS; i++) {
+		const struct workload *w = &workloads[i];
+
+		if (json)
+			printf("  {\"name\":\"%s\",\"text\":\"%s\",\"tasks\":%u}%s\n", w->name,
+			       w->text, w->tasks, i + 1 < WORKLOADS ? "," : "");
+		else
+			printf("%-15s %s\n", w->name, w->text);
+	}
+	if (json)
+		printf("]\n");
+	return CLI_OK;
+}
+
+static unsigned usable_cpus(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return 1;
+	return (unsigned)CPU_COUNT(&set);
+}
+
+static void prepare(const struct workload *workload, const struct wish *wish,
+		    struct workload_run *run)
+{
+	unsigned workers;
+
+	*run = (struct workload_run){.cpus = usable_cpus(), .seed = wish->seed};
+	workers = workload->per_cpu * run->cpus;
+	if (workers < workload->workers)
+		workers = workload->workers;
+	run->workers = wish->workers ? (unsigned)wish->workers : workers;
+	run->tasks = wish->tasks ? (uint32_t)wish->tasks : workload->tasks;
+	run->length_ns = wish->length_us ? wish->length_us * WORKLOAD_US : workload->length_ns;
+	run->chunk = wish->chunk ? (uint32_t)wish->chunk : 50;
+	run->rate = workload_spin_rate();
+}
+
+static int run_workload(const struct workload *workload, const struct wish *wish)
+{
+	struct workload_run run;
+	uint64_t begin;
+	int status;
+
+	prepare(workload, wish, &run);
+	if (wish->truth) {
+		run.truth = fopen(wish->truth, "we");
+		if (!run.truth)
+			return workload_fail("%s: %s", wish->truth, strerror(errno));
+	}
+	begin = workload_now();
+	status = workload->run(&run);
+	if (!status)
+		printf("%s: %u tasks, %u workers, %.2f s, every result right%s\n", workload->name,
+		       run.tasks, run.workers, (double)(workload_now() - begin) / 1e9, run.note);
+	if (run.truth) {
+		bool bad;
+
+		truth_write_children(run.truth);
+		bad = ferror(run.truth);
+		if ((fclose(run.truth) || bad) && !status)
+			status = workload_fail("%s: cannot be written", wish->truth);
+	}
+	return status ? CLI_FAILED : CLI_OK;
+}
+
+int cmd_workload(int argc, char **argv)
+{
+	struct wish wish = {.seed = 1};
+	int status = parse(argc, argv, &wish);
+
+	if (status)
+		return status;
+	if (wish.help) {
+		fputs(help_text, stdout);
+		return CLI_OK;
+	}
+	if (optind == argc)
+		return list(wish.json);
+	if (argc - optind > 1)
+		return cli_usage_error("workload", "one workload at a time");
+	for (size_t i = 0; i < WORKLOADS; i++) {
+		if (!strcmp(workloads[i].name, argv[optind]))
+			return run_workload(&workloads[i], &wish);
+	}
+	return cli_usage_error("workload", "there is no workload '%s'", argv[optind]);
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Workers that stand in each other's way: one mutex, one interpreter lock, one bare counter. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "workload.h"
+
+/* --- lock ------------------------------------------------------------------------------------ */
+
+void account_init(struct account *account)
+{
+	pthread_mutex_init(&account->mutex, NULL);
+	account->balance = 0;
+}
+
+int task_lock(struct intro_call *call)
+{
+	const struct job *job = job_of(call);
+	struct account *account = job->shared;
+	uint64_t inside = job->steps / ACCOUNT_ROUNDS * 3 / 4, x = job->seed;
+
+	truth_begin(job->truth);
+	for (int i = 0; i < ACCOUNT_ROUNDS; i++) {
+		x = workload_spin(x, job->steps / ACCOUNT_ROUNDS - inside);
+		job_lock(job, &account->mutex);
+		x = workload_spin(x, inside);
+		account->balance++;
+		pthread_mutex_unlock(&account->mutex);
+	}
+	return job_return(call, x);
+}
+
+int workload_lock_run(struct workload_run *run)
+{
+	struct account account;
+	struct task_kind kind = task_kind(task_lock, "deposit");
+	struct crew *crew;
+	int status = 0;
+
+	account_init(&account);
+	crew = crew_new(run, INTRO_POOL_THREAD, "lock", run->workers, run->tasks, &account);
+	if (!crew)
+		return 1;
+	while (!status && crew->submitted < crew->tasks) {
+		struct job *job = crew_job_spin(crew, workload_around(&run->seed, run->length_ns));
+
+		job->steps -= job->steps % ACCOUNT_ROUNDS;
+		job->expect = workload_spin_expect(job->seed, job->steps);
+		status = crew_submit(crew, &kind);
+	}
+	status |= crew_wait(crew);
+	if (!status && account.balance != (uint64_t)run->tasks * ACCOUNT_ROUNDS)
+		status = workload_fail("lock: the account says %ju, %ju were paid in",
+				       (uintmax_t)account.balance,
+				       (uintmax_t)run->tasks * ACCOUNT_ROUNDS);
+	snprintf(run->note, sizeof(run->note), "; one account, %ju deposits under one mutex",
+		 (uintmax_t)account.balance);
+	crew_free(crew);
+	return status;
+}
+
+/* --- gil ------------------------------------------------------------------------------------- */
+
+#define GIL_INTERVAL (5 * WORKLOAD_MS)
+#define GIL_CHECK (20 * WORKLOAD_US) /* how often the holder looks whether it was asked */
+
+/*
+ * CPython's rule: who waits asks after 5 ms without a hand-over; the holder drops the lock at its
+ * next check, and then waits until somebody else has taken it, or it would win it back.
+ */
+struct gil {
+	pthread_mutex_t mutex;
+	pthread_cond_t dropped, taken;
+	bool held;
+	uint64_t taken_n, forced_n; /* under the mutex, like held */
+	atomic_bool asked;
+	uint64_t check_steps;
+};
+
+struct gil *gil_new(double rate)
+{
+	struct gil *gil = calloc(1, sizeof(*gil));
+	pthread_condattr_t attr;
+
+	if (!gil)
+		return NULL;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_mutex_init(&gil->mutex, NULL);
+	pthread_cond_init(&gil->dropped, &attr);
+	pthread_cond_init(&gil->taken, &attr);
+	pthread_condattr_destroy(&attr);
+	gil->check_steps = 1 + (uint64_t)((double)GIL_CHECK * rate);
+	return gil;
+}
+
+void gil_free(struct gil *gil)
+{
+	free(gil);
+}
+
+uint64_t gil_handed_over(const struct gil *gil)
+{
+	return gil->forced_n;
+}
+
+static void gil_take(struct gil *gil)
+{
+	pthread_mutex_lock(&gil->mutex);
+	while (gil->held) {
+		uint64_t seen = gil->taken_n, until = workload_now() + GIL_INTERVAL;
+		struct timespec t = {.tv_sec = (time_t)(until / 1000000000),
+				     .tv_nsec = (long)(until % 1000000000)};
+
+		if (pthread_cond_timedwait(&gil->dropped, &gil->mutex, &t) == ETIMEDOUT &&
+		    gil->held && gil->taken_n == seen)
+			atomic_store(&gil->asked, true);
+	}
+	gil->held = true;
+	gil->taken_n++;
+	atomic_store(&gil->asked, false);
+	pthread_cond_broadcast(&gil->taken);
+	pthread_mutex_unlock(&gil->mutex);
+}
+
+static void gil_drop(struct gil *gil)
+{
+	pthread_mutex_lock(&gil->mutex);
+	gil->held = false;
+	pthread_cond_signal(&gil->dropped);
+	if (atomic_load(&gil->asked)) {
+		uint64_t seen = gil->taken_n;
+
+		gil->forced_n++;
+		while (gil->taken_n == seen)
+			pthread_cond_wait(&gil->taken, &gil->mutex);
+	}
+	pthread_mutex_unlock(&gil->mutex);
+}
+
+static void job_gil_take(const struct job *job, struct gil *gil)
+{
+	uint64_t begin = job->truth ? workload_now() : 0;
+
+	gil_take(gil);
+	if (job->truth)
+		job->truth->lock_wait_ns += workload_now() - begin;
+}
+
+int task_gil(struct intro_call *call)
+{
+	const struct job *job = job_of(call);
+	struct gil *gil = job->shared;
+	uint64_t x = job->seed, left = job->steps;
+
+	truth_begin(job->truth);
+	job_gil_take(job, gil);
+	while (left) {
+		uint64_t steps = left < gil->check_steps ? left : gil->check_steps;
+
+		x = workload_spin(x, steps);
+		left -= steps;
+		if (left && atomic_load_explicit(&gil->asked, memory_order_relaxed)) {
+			gil_drop(gil);
+			job_gil_take(job, gil);
+		}
+	}
+	gil_drop(gil);
+	return job_return(call, x);
+}
+
+int workload_gil_run(struct workload_run *run)
+{
+	struct gil *gil = gil_new(run->rate);
+	struct task_kind kind = task_kind(task_gil, "bytecode");
+	struct crew *crew;
+	int status = 0;
+
+	if (!gil)
+		return workload_fail("out of memory");
+	crew = crew_new(run, INTRO_POOL_THREAD, "gil", run->workers, run->tasks, gil);
+	if (!crew) {
+		gil_free(gil);
+		return 1;
+	}
+	while (!status && crew->submitted < crew->tasks) {
+		crew_job_spin(crew, workload_around(&run->seed, run->length_ns));
+		status = crew_submit(crew, &kind);
+	}
+	status |= crew_wait(crew);
+	crew_free(crew);
+	snprintf(run->note, sizeof(run->note), "; one lock, taken %ju times, %ju on request",
+		 (uintmax_t)gil->taken_n, (uintmax_t)gil->forced_n);
+	gil_free(gil);
+	return status;
+}
+
+/* --- race ------------------------------------------------------------------------------------ */
+
+struct counters {
+	_Alignas(64) _Atomic int64_t bare;  /* changed by a load and a store */
+	_Alignas(64) _Atomic int64_t whole; /* changed by one atomic addition */
+};
+
+static int task_bare(struct intro_call *call)
+{
+	const struct job *job = job_of(call);
+	struct counters *counters = job->shared;
+	int64_t by = (int64_t)job->ns;
+
+	truth_begin(job->truth);
+	for (uint64_t i = 0; i < job->steps; i++) {
+		int64_t was = atomic_load_explicit(&counters->bare, memory_order_relaxed);
+
+		atomic_store_explicit(&counters->bare, was + by, memory_order_relaxed);
+	}
+	return job_return(call, job->steps);
+}
+
+static int task_whole(struct intro_call *call)
+{
+	const struct job *job = job_of(call);
+	struct counters *counters = job->shared;
+	int64_t by = (int64_t)job->ns;
+
+	truth_begin(job->truth);
+	for (uint64_t i = 0; i < job->steps; i++)
+		atomic_fetch_add_explicit(&counters->whole, by, memory_order_relaxed);
+	return job_return(call, job->steps);
+}
+
+/* Tasks come in pairs, up and down by as much; every second pair does it right. */
+static int race_submit(struct workload_run *run, struct crew *crew)
+{
+	const struct task_kind kinds[] = {task_kind(task_bare, "up"), task_kind(task_bare, "down"),
+					  task_kind(task_whole, "atomic up"),
+					  task_kind(task_whole, "atomic down")};
+	/* an atomic addition to a contended line takes about 8 ns */
+	uint64_t steps = run->length_ns / 8;
+
+	while (crew->submitted < crew->tasks) {
+		struct job *job = crew_job(crew);
+		size_t i = crew->submitted;
+
+		job->steps = job->expect = steps;
+		job->ns = (uint64_t)(i % 2 ? -1 : 1);
+		if (crew_submit(crew, &kinds[i % 4]))
+			return 1;
+	}
+	return 0;
+}
+
+int workload_race_run(struct workload_run *run)
+{
+	struct counters counters = {0};
+	struct crew *crew;
+	int64_t bare, whole;
+	int status;
+
+	run->tasks += run->tasks % 2;
+	crew = crew_new(run, INTRO_POOL_THREAD, "race", run->workers, run->tasks, &counters);
+	if (!crew)
+		return 1;
+	status = race_submit(run, crew);
+	status |= crew_wait(crew);
+	crew_free(crew);
+	bare = atomic_load(&counters.bare);
+	whole = atomic_load(&counters.whole);
+	if (!status && whole != 0)
+		status = workload_fail("race: atomic additions ended at %jd, not 0",
+				       (intmax_t)whole);
+	snprintf(
+		run->note, sizeof(run->note),
+		"; as often up as down: the bare counter ended at %jd (at least %jd updates lost), "
+		"the atomic one at %jd",
+		(intmax_t)bare, (intmax_t)(bare < 0 ? -bare : bare), (intmax_t)whole);
+	return status;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a worker costs before it works: threads made and joined, processes forked and waited for. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "workload.h"
+
+struct birth {
+	uint64_t ns; /* of all births of the task */
+};
+
+static void *thread_main(void *arg)
+{
+	*(bool *)arg = true;
+	return NULL;
+}
+
+static uint64_t spawn_threads(uint64_t n)
+{
+	uint64_t lived = 0;
+
+	for (uint64_t i = 0; i < n; i++) {
+		bool ran = false;
+		pthread_t thread;
+
+		if (pthread_create(&thread, NULL, thread_main, &ran))
+			break;
+		pthread_join(thread, NULL);
+		lived += ran;
+	}
+	return lived;
+}
+
+static uint64_t spawn_processes(uint64_t n)
+{
+	uint64_t lived = 0;
+
+	for (uint64_t i = 0; i < n; i++) {
+		pid_t pid = fork();
+		int status = 0;
+
+		if (pid == 0)
+			_exit(42);
+		if (pid < 0)
+			break;
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		lived += WIFEXITED(status) && WEXITSTATUS(status) == 42;
+	}
+	return lived;
+}
+
+/* job->ns: whose birth this is, in job->shared; job->steps: how many. */
+static int spawn(struct intro_call *call, uint64_t (*fn)(uint64_t n))
+{
+	const struct job *job = job_of(call);
+	struct birth *birth = (struct birth *)job->shared + job->ns;
+	uint64_t begin, lived;
+
+	truth_begin(job->truth);
+	begin = workload_now();
+	lived = fn(job->steps);
+	birth->ns = workload_now() - begin;
+	return job_return(call, lived);
+}
+
+static int task_thread(struct intro_call *call)
+{
+	return spawn(call, spawn_threads);
+}
+
+static int task_process(struct intro_call *call)
+{
+	return spawn(call, spawn_processes);
+}
+
+static int compare_births(const void *a, const void *b)
+{
+	const struct birth *x = a, *y = b;
+
+	return (x->ns > y->ns) - (x->ns < y->ns);
+}
+
+/* us a birth, the median over tasks */
+static double median_us(struct birth *births, size_t n, uint64_t each)
+{
+	if (!n)
+		return 0;
+	qsort(births, n, sizeof(*births), compare_births);
+	return (double)births[n / 2].ns / (double)each / 1e3;
+}
+
+int workload_spawn_run(struct workload_run *run)
+{
+	size_t threads = (run->tasks + 1) / 2;
+	/* a birth takes 15-200 us: as many as make up about the length */
+	uint64_t each = 1 + run->length_ns / (100 * WORKLOAD_US);
+	struct birth *births = calloc(run->tasks, sizeof(*births));
+	struct task_kind thread = task_kind(task_thread, "thread");
+	struct task_kind process = task_kind(task_process, "process");
+	struct crew *crew;
+	int status = 0;
+
+	if (!births)
+		return workload_fail("out of memory");
+	crew = crew_new(run, INTRO_POOL_THREAD, "spawn", run->workers, run->tasks, births);
+	if (!crew) {
+		free(births);
+		return 1;
+	}
+	/* threads in the first half of births, processes in the second */
+	while (!status && crew->submitted < crew->tasks) {
+		struct job *job = crew_job(crew);
+		size_t i = crew->submitted;
+
+		job->steps = job->expect = each;
+		job->ns = i / 2 + (i % 2 ? threads : 0);
+		status = crew_submit(crew, i % 2 ? &process : &thread);
+	}
+	status |= crew_wait(crew);
+	crew_free(crew);
+	snprintf(run->note, sizeof(run->note),
+		 "; made and waited for: a thread in %.1f us, a process in %.1f us (medians)",
+		 median_us(births, threads, each),
+		 median_us(births + threads, run->tasks - threads, each));
+	free(births);
+	return status;
+}
