@@ -77,9 +77,9 @@ struct cli_output {
  * sudo runs us it is made with the rights of the user behind sudo, else as root, and belongs to
  * that user. 0; or CLI_FAILED after one line on stderr.
  */
-int cli_output_create(struct cli_output *output, const char *path);
+int cli_output_create(struct cli_output *output, const char *path, unsigned mode);
 /* The same in the current directory, named introspect-<subject>-YYYYmmdd-HHMMSS.itr. */
-int cli_output_create_named(struct cli_output *output, const char *subject);
+int cli_output_create_named(struct cli_output *output, const char *subject, unsigned mode);
 /* Removes the file if it is still the one that was made; closes. */
 void cli_output_remove(struct cli_output *output);
 /* Closes what is still open; keeps the file. */
@@ -116,9 +116,9 @@ void cli_progress_end(struct cli_progress *progress);
 
 struct cli_recording {
 	struct intro_session_options options;
+	const char *path; /* -o; NULL: named after the subject */
 	struct cli_output output;
 	struct intro_session_stats stats;
-	bool has_command;
 };
 
 /* Option values above the characters: shared by run and record. */
@@ -159,14 +159,21 @@ enum cli_record_option {
 	"      --bpf-stats        let the kernel time introspect's own programs\n"                 \
 	"  -h, --help             this text\n"
 
-/* Applies one of the shared options (not 'o', not 'h'). CLI_OK, or CLI_USAGE after one line. */
+/* Applies one of the shared options (not 'h'). CLI_OK, or CLI_USAGE after one line. */
 int cli_recording_option(struct cli_recording *recording, const char *command, int option);
+/* Whether the options go together. CLI_OK, or CLI_USAGE after one line. */
+int cli_recording_check(const struct cli_recording *recording, const char *command);
+/* Makes the file: before anything is started. CLI_OK, or CLI_FAILED after one line. */
+int cli_recording_open(struct cli_recording *recording, const char *subject);
 /*
- * Makes the file, records until the end, and closes it. What was not recorded leaves no file.
- * Returns CLI_OK (recording->stats holds how the command ended), or the exit status after one line.
+ * Records until the end. CLI_OK; CLI_DAMAGED after one line: the file was kept, but is cut; or
+ * another exit status after one line, and the file is removed.
  */
-int cli_recording_run(struct cli_recording *recording, const char *path, const char *subject);
-/* How a command ended (waitpid) as an exit status: 128 + signal when it was killed. */
-int cli_command_status(int wait_status);
+int cli_recording_run(struct cli_recording *recording);
+/*
+ * The exit status of the program after cli_recording_run gave `status`: how the command ended, if
+ * there was one and it did not end well; else status.
+ */
+int cli_recording_status(const struct cli_recording *recording, int status);
 
 #endif

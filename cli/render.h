@@ -38,6 +38,8 @@ struct text text_short(uint64_t n);
 struct text text_rate(double x);
 /* "48.3 %"; "<0.1 %" for what is not nothing. At most 7 columns; of a whole of 0: "-". */
 struct text text_percent(uint64_t part, uint64_t whole);
+/* "3.41 MB" */
+struct text text_bytes(uint64_t n);
 /* "1 task", "212 408 tasks". */
 struct text text_plural(uint64_t n, const char *one);
 
@@ -135,6 +137,11 @@ struct render_threads_options {
 /* 0 or -ENOMEM. */
 int render_threads(const struct render *render, const struct intro_report *report,
 		   const struct render_threads_options *options);
+
+/* The last line of record, and of run; report_path may be NULL. */
+void render_recorded(const struct render *render, const char *path,
+		     const struct intro_session_stats *stats);
+void render_saved(const struct render *render, const char *path, const char *report_path);
 
 void render_doctor(const struct render *render, const struct intro_probe_row *rows, size_t n);
 

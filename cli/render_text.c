@@ -105,6 +105,22 @@ struct text text_short(uint64_t n)
 	return text;
 }
 
+struct text text_bytes(uint64_t n)
+{
+	struct text text;
+	const char *prefix = "kMGTPE";
+	double x = (double)n / 1000;
+
+	if (n < 1000) {
+		snprintf(text.s, sizeof(text.s), "%u B", (unsigned)n);
+		return text;
+	}
+	for (; x >= 999.5; x /= 1000)
+		prefix++;
+	snprintf(text.s, sizeof(text.s), "%.*f %cB", decimals(x), x, *prefix);
+	return text;
+}
+
 struct text text_rate(double x)
 {
 	struct text text;
