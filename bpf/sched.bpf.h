@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef INTROSPECT_SCHED_BPF_H
+#define INTROSPECT_SCHED_BPF_H
+/*
+ * sched.bpf.h - who runs where, who wakes whom. on_switch runs a million times a second on a busy
+ * machine: everything in it that is not needed each time is out of line.
+ */
+
+/* Wake-ups of the thread that is running anyway: seen and not recorded. */
+__u64 self_wakings;
+
+static __noinline int switch_dead(struct intro_ring *ring, __u64 ts, __u32 cpu,
+				  struct task_struct *prev)
+{
+	__u32 tid = prev->pid;
+
+	if (!bit_test(known_bits, tid))
+		task_introduce(ring, ts, cpu, prev);
+	bit_clear(known_bits, tid);
+	if (!whole_system)
+		bit_clear(target_bits, tid);
+	return 0;
+}
+
+/* With a filter: is this switch recorded? Keeps `contended`. */
+static __always_inline bool switch_wanted(struct intro_ring *ring, bool preempted, __u32 prev_tid,
+					  __u32 next_tid)
+{
+	bool contended = READ_ONCE(ring->contended), prev = bit_test(target_bits, prev_tid);
+
+	if (!prev && !contended && !bit_test(target_bits, next_tid))
+		return false;
+	if (!next_tid)
+		WRITE_ONCE(ring->contended, 0);
+	else if (prev && preempted && !contended)
+		WRITE_ONCE(ring->contended, 1);
+	return true;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
+	     unsigned int prev_state)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct intro_ring *ring = ring_of(cpu);
+	__u32 prev_tid = prev->pid, next_tid = next->pid;
+	struct asleep why = {.sysnr = INTRO_SYS_NONE};
+	struct intro_rec_switch *rec;
+	__u64 ts;
+
+	if (!ring)
+		return 0;
+	/*
+	 * prev_state is what it was before schedule() looked for signals: with one pending the
+	 * thread stays runnable, and only __state says so (before Linux 6.15).
+	 */
+	if (preempt) {
+		prev_state = 0;
+		why.flags = INTRO_SWITCH_PREEMPT;
+	} else if (prev_state && !prev->__state) {
+		prev_state = 0;
+	}
+	if (!whole_system && !switch_wanted(ring, !prev_state, prev_tid, next_tid))
+		return 0;
+	ts = bpf_ktime_get_ns();
+	if (unlikely(!bit_test(known_bits, next_tid)))
+		task_introduce(ring, ts, cpu, next);
+	if (!whole_system && unlikely(!bit_test(known_bits, prev_tid)))
+		task_introduce(ring, ts, cpu, prev);
+	if (prev_state) {
+		asleep_why(prev, &why);
+		prev_state = asleep_state(prev_state);
+		if (unlikely(prev_state == INTRO_OFF_DEAD))
+			switch_dead(ring, ts, cpu, prev);
+	}
+	rec = ring_take(ring, ts, cpu, sizeof(*rec));
+	if (!rec)
+		return 0;
+	rec_head(&rec->rec, ts, INTRO_KIND_SWITCH, 1, cpu, prev_tid);
+	rec->next_tid = next_tid;
+	rec->state = prev_state | why.flags;
+	rec->arg1 = why.arg1;
+	rec->sysnr = why.sysnr;
+	rec->arg0 = why.arg0;
+	ring_publish(ring, sizeof(*rec));
+	return 0;
+}
+
+static __always_inline void waking_write(__u8 kind, struct task_struct *task)
+{
+	__u32 cpu = bpf_get_smp_processor_id(), task_on = task_cpu(task);
+	struct intro_ring *ring = ring_of(cpu);
+	struct task_struct *waker = bpf_get_current_task_btf();
+	struct intro_rec_waking *rec;
+	__u64 ts;
+
+	if (!ring)
+		return;
+	ts = bpf_ktime_get_ns();
+	if (!whole_system) {
+		target_contends(task_on);
+		if (unlikely(!bit_test(known_bits, waker->pid)))
+			task_introduce(ring, ts, cpu, waker);
+	}
+	rec = ring_take(ring, ts, cpu, sizeof(*rec));
+	if (!rec)
+		return;
+	rec_head(&rec->rec, ts, kind, 1, cpu, task->pid);
+	rec->waker_tid = waker->pid;
+	rec->target_cpu = task_on;
+	rec->flags = 0;
+	rec->reserved = 0;
+	ring_publish(ring, sizeof(*rec));
+}
+
+/*
+ * The running thread may be "woken" before it went to sleep, the one case of this tracepoint with
+ * interrupts on; it says nothing, as the thread goes on running.
+ */
+SEC("tp_btf/sched_waking")
+int BPF_PROG(on_waking, struct task_struct *task)
+{
+	if (task == bpf_get_current_task_btf())
+		__sync_fetch_and_add(&self_wakings, 1);
+	else if (target_has(task->pid))
+		waking_write(INTRO_KIND_WAKING, task);
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(on_wakeup_new, struct task_struct *task)
+{
+	if (target_has(task->pid))
+		waking_write(INTRO_KIND_WAKEUP_NEW, task);
+	return 0;
+}
+
+SEC("tp_btf/sched_migrate_task")
+int BPF_PROG(on_migrate, struct task_struct *task, int to_cpu)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct intro_rec_migrate *rec;
+	struct intro_ring *ring;
+	__u64 ts;
+
+	if (!target_has(task->pid))
+		return 0;
+	ring = ring_of(cpu);
+	if (!ring)
+		return 0;
+	target_contends(to_cpu);
+	ts = bpf_ktime_get_ns();
+	rec = ring_take(ring, ts, cpu, sizeof(*rec));
+	if (!rec)
+		return 0;
+	rec_head(&rec->rec, ts, INTRO_KIND_MIGRATE, 1, cpu, task->pid);
+	rec->from_cpu = task_cpu(task);
+	rec->to_cpu = to_cpu;
+	rec->reserved0 = 0;
+	rec->reserved1 = 0;
+	ring_publish(ring, sizeof(*rec));
+	return 0;
+}
+
+#endif

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * meta.c - what a trace says of itself: the machine, the command, and at the end what was lost.
+ */
+#include <errno.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <json-c/json.h>
+
+#include "collect/session_internal.h"
+
+static void add_text(struct json_object *to, const char *key, const char *value)
+{
+	json_object_object_add(to, key, json_object_new_string(value));
+}
+
+static void add_number(struct json_object *to, const char *key, uint64_t value)
+{
+	json_object_object_add(to, key, json_object_new_uint64(value));
+}
+
+/* The first line of a file; false when there is none. */
+static bool read_line(const char *path, char *text, size_t size)
+{
+	FILE *file = fopen(path, "re");
+	bool got = file && fgets(text, size, file);
+
+	if (file)
+		fclose(file);
+	if (got)
+		text[strcspn(text, "\n")] = 0;
+	return got;
+}
+
+static long read_number(const char *path, long otherwise)
+{
+	char text[64];
+
+	return read_line(path, text, sizeof(text)) ? strtol(text, NULL, 10) : otherwise;
+}
+
+static int node_of(int cpu)
+{
+	char path[96];
+
+	for (int node = 0; node < 1024; node++) {
+		snprintf(path, sizeof(path), "/sys/devices/system/node/node%d", node);
+		if (access(path, F_OK))
+			break;
+		snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/cpu%d", node, cpu);
+		if (!access(path, F_OK))
+			return node;
+	}
+	return 0;
+}
+
+static void add_topology(struct json_object *meta)
+{
+	struct json_object *all = json_object_new_array();
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+	int nodes = 1;
+
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		struct json_object *one = json_object_new_object();
+		int node = node_of(cpu);
+		char path[96];
+
+		if (node >= nodes)
+			nodes = node + 1;
+		json_object_object_add(one, "cpu", json_object_new_int(cpu));
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/core_id", cpu);
+		json_object_object_add(one, "core", json_object_new_int(read_number(path, cpu)));
+		snprintf(path, sizeof(path),
+			 "/sys/devices/system/cpu/cpu%d/topology/physical_package_id", cpu);
+		json_object_object_add(one, "package", json_object_new_int(read_number(path, 0)));
+		json_object_object_add(one, "node", json_object_new_int(node));
+		json_object_array_add(all, one);
+	}
+	json_object_object_add(meta, "nodes", json_object_new_int(nodes));
+	json_object_object_add(meta, "topology", all);
+}
+
+/*
+ * The path of our cgroup in the hierarchy of `controller` ("" for version 2), under its usual mount
+ * point. The command starts in the same one.
+ */
+static bool cgroup_directory(const char *controller, char *path, size_t size)
+{
+	FILE *file = fopen("/proc/self/cgroup", "re");
+	char line[4096];
+	bool found = false;
+
+	while (file && !found && fgets(line, sizeof(line), file)) {
+		char *names = strchr(line, ':'), *where = names ? strchr(names + 1, ':') : NULL;
+
+		if (!where)
+			continue;
+		*names++ = 0;
+		*where++ = 0;
+		where[strcspn(where, "\n")] = 0;
+		if (strcmp(names, controller))
+			continue;
+		snprintf(path, size, "/sys/fs/cgroup%s%s%.3000s", *controller ? "/" : "",
+			 controller, where);
+		found = true;
+	}
+	if (file)
+		fclose(file);
+	return found;
+}
+
+static void add_limit(struct json_object *to, const char *key, const char *controller,
+		      const char *file)
+{
+	char path[4096], full[4200], text[64];
+
+	if (cgroup_directory(controller, path, sizeof(path))) {
+		snprintf(full, sizeof(full), "%s/%s", path, file);
+		if (read_line(full, text, sizeof(text)) && !json_object_object_get(to, key))
+			add_text(to, key, text);
+	}
+}
+
+static void add_cgroup(struct json_object *meta)
+{
+	struct json_object *cgroup = json_object_new_object();
+
+	add_limit(cgroup, "cpu_max", "", "cpu.max");
+	add_limit(cgroup, "memory_max", "", "memory.max");
+	/* version 1 */
+	add_limit(cgroup, "cpu_max", "cpu", "cpu.cfs_quota_us");
+	add_limit(cgroup, "cpu_max", "cpu,cpuacct", "cpu.cfs_quota_us");
+	add_limit(cgroup, "memory_max", "memory", "memory.limit_in_bytes");
+	json_object_object_add(meta, "cgroup", cgroup);
+}
+
+static void add_what(struct intro_session *session, struct json_object *meta)
+{
+	static const char *const modes[] = {"command", "pid", "all"};
+	const struct intro_session_options *options = &session->options;
+	struct passwd *user = getpwuid(options->argv ? session->launch.uid : getuid());
+
+	add_text(meta, "mode", modes[options->mode]);
+	add_text(meta, "source", session->source ? session->source->ops->name : "none");
+	add_text(meta, "clock", "CLOCK_MONOTONIC");
+	add_text(meta, "marks_clock", session->marks ? intro__marks_clock(session->marks) : "off");
+	if (options->argv) {
+		struct json_object *argv = json_object_new_array();
+
+		for (char *const *arg = options->argv; *arg; arg++)
+			json_object_array_add(argv, json_object_new_string(*arg));
+		json_object_object_add(meta, "command", argv);
+		add_number(meta, "pid", session->launch.pid);
+	} else if (options->pid) {
+		add_number(meta, "pid", options->pid);
+	}
+	if (user)
+		add_text(meta, "user", user->pw_name);
+}
+
+static int put_meta(struct intro_session *session, struct json_object *meta)
+{
+	const char *text = json_object_to_json_string_ext(meta, JSON_C_TO_STRING_PLAIN);
+	int error = text ? intro_trace_writer_meta(session->writer, text) : -ENOMEM;
+
+	json_object_put(meta);
+	return error;
+}
+
+int intro__meta_begin(struct intro_session *session)
+{
+	struct json_object *meta = json_object_new_object();
+	struct utsname name;
+
+	if (!meta)
+		return -ENOMEM;
+	uname(&name);
+	add_text(meta, "tool_version", INTROSPECT_VERSION);
+	add_number(meta, "abi", INTRO_ABI_VERSION);
+	add_text(meta, "kernel", name.release);
+	add_text(meta, "host", name.nodename);
+	add_text(meta, "arch", name.machine);
+	add_number(meta, "cpus", sysconf(_SC_NPROCESSORS_ONLN));
+	add_topology(meta);
+	add_cgroup(meta);
+	add_what(session, meta);
+	add_number(meta, "start_ns", session->start_ns);
+	add_number(meta, "start_unix_ns", session->start_unix_ns);
+	if (session->source) {
+		struct intro__source_stats stats;
+
+		session->source->ops->stats(session->source, &stats);
+		add_number(meta, "ring_bytes", stats.ring_bytes);
+	}
+	return put_meta(session, meta);
+}
+
+static void add_counts(struct intro_session *session, struct json_object *meta)
+{
+	struct json_object *lost = json_object_new_object(), *lost_cpu = json_object_new_array();
+	struct json_object *stored = json_object_new_object(),
+			   *stored_cpu = json_object_new_array();
+	struct json_object *produced = json_object_new_object(),
+			   *produced_cpu = json_object_new_array();
+	struct intro__source *source = session->source;
+
+	for (size_t i = 0; source && i < source->ops->cpus(source); i++) {
+		struct intro__cpu_stats cpu;
+
+		source->ops->cpu_stats(source, i, &cpu);
+		json_object_array_add(lost_cpu, json_object_new_uint64(cpu.lost));
+		json_object_array_add(stored_cpu, json_object_new_uint64(cpu.stored));
+		json_object_array_add(produced_cpu, json_object_new_uint64(cpu.stored + cpu.lost));
+	}
+	json_object_object_add(lost, "cpu", lost_cpu);
+	json_object_object_add(stored, "cpu", stored_cpu);
+	json_object_object_add(produced, "cpu", produced_cpu);
+	if (session->marks) {
+		struct intro__marks_stats marks;
+
+		intro__marks_stats(session->marks, &marks);
+		add_number(lost, "marks", marks.lost);
+		add_number(lost, "malformed_marks", marks.malformed);
+		add_number(lost, "threads_without_ring", marks.unslotted);
+		add_number(stored, "marks", marks.stored);
+	}
+	json_object_object_add(meta, "lost", lost);
+	json_object_object_add(meta, "stored", stored);
+	json_object_object_add(meta, "produced", produced);
+}
+
+static void add_programs(struct intro_session *session, struct json_object *meta)
+{
+	struct json_object *bpf = json_object_new_object();
+	struct intro__source_stats stats;
+
+	session->source->ops->stats(session->source, &stats);
+	for (size_t i = 0; i < stats.programs; i++) {
+		struct json_object *one = json_object_new_object();
+		const char *name = stats.program[i].name;
+
+		add_number(one, "runs", stats.program[i].runs);
+		add_number(one, "run_ns", stats.program[i].run_ns);
+		add_number(one, "missed", stats.program[i].missed);
+		json_object_object_add(bpf, strncmp(name, "on_", 3) ? name : name + 3, one);
+	}
+	add_number(bpf, "ignored", stats.ignored);
+	json_object_object_add(meta, "bpf", bpf);
+}
+
+int intro__meta_end(struct intro_session *session)
+{
+	struct json_object *meta = json_object_new_object(), *tracer = json_object_new_object();
+	struct rusage usage = {};
+
+	if (!meta || !tracer)
+		return -ENOMEM;
+	getrusage(RUSAGE_SELF, &usage);
+	session->tracer_cpu_s = intro__cpu_s() - session->cpu_before_s;
+	add_number(meta, "end_ns", session->end_ns);
+	if (session->options.argv)
+		json_object_object_add(meta, "exit_status",
+				       json_object_new_int(session->exit_status));
+	add_counts(session, meta);
+	if (session->source && session->options.bpf_stats)
+		add_programs(session, meta);
+	add_number(tracer, "cpu_ns", session->tracer_cpu_s * 1e9);
+	add_number(tracer, "max_rss_bytes", (uint64_t)usage.ru_maxrss * 1024);
+	add_number(tracer, "drains", session->drains);
+	json_object_object_add(meta, "tracer", tracer);
+	return put_meta(session, meta);
+}

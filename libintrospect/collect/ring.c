@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <string.h>
+
+#include <introspect/trace.h>
+
+#include "collect/ring.h"
+
+void intro__ring_init(struct intro__ring *ring, void *memory, size_t size, uint32_t cpu)
+{
+	memset(ring, 0, sizeof(*ring));
+	ring->shared = memory;
+	ring->data = (uint8_t *)memory + sizeof(struct intro_ring);
+	ring->size = size;
+	ring->cpu = cpu;
+	ring->tail = ring->shared->tail;
+}
+
+unsigned int intro__ring_fill(const struct intro__ring *ring)
+{
+	uint64_t head = __atomic_load_n(&ring->shared->head, __ATOMIC_ACQUIRE);
+
+	return (head - ring->tail) * 100 / ring->size;
+}
+
+static void count(struct intro__ring *ring, const struct intro_rec *rec)
+{
+	switch (rec->kind) {
+	case INTRO_KIND_LOST:
+	case INTRO_KIND_TASK:
+		return;
+	case INTRO_KIND_FORK:
+	case INTRO_KIND_EXEC:
+	case INTRO_KIND_EXIT:
+		ring->lives++;
+	}
+	ring->stored++;
+}
+
+/*
+ * How many bytes of whole records lie in one piece from the tail on; -1 when one makes no sense. A
+ * record that was begun before an interrupt wrote its own has the earlier time but the later
+ * place: it takes the time of its neighbour (a few microseconds at most).
+ */
+static long piece(struct intro__ring *ring, uint64_t head)
+{
+	uint64_t offset = ring->tail & (ring->size - 1), end = offset + (head - ring->tail);
+	uint64_t at = offset;
+
+	while (at < end && at < ring->size) {
+		struct intro_rec *rec = (struct intro_rec *)(ring->data + at);
+		uint64_t bytes = (uint64_t)rec->rows * INTRO_ROW_BYTES;
+
+		if (rec->rows == 0 || rec->rows > INTRO_ROWS_MAX || at + bytes > end)
+			return -1;
+		if (rec->ts < ring->last_ts)
+			rec->ts = ring->last_ts;
+		ring->last_ts = rec->ts;
+		count(ring, rec);
+		at += bytes;
+	}
+	return at - offset;
+}
+
+static void advance(struct intro__ring *ring, uint64_t tail)
+{
+	ring->tail = tail;
+	__atomic_store_n(&ring->shared->tail, tail, __ATOMIC_RELEASE);
+}
+
+/* The gap that no later record has closed. */
+static int put_open_gap(struct intro__ring *ring, const struct intro__sink *sink)
+{
+	struct intro_ring *shared = ring->shared;
+	struct intro_rec_lost lost = {
+		.rec.ts = shared->gap_begin ? shared->gap_begin : shared->gap_last,
+		.rec.kind = INTRO_KIND_LOST,
+		.rec.rows = 1,
+		.rec.cpu = ring->cpu,
+		.until_ts = shared->gap_last,
+		.count = shared->gap_count,
+	};
+
+	if (!shared->gap_count)
+		return 0;
+	shared->gap_count = 0;
+	if (lost.rec.ts < ring->last_ts)
+		lost.rec.ts = ring->last_ts;
+	if (lost.until_ts < lost.rec.ts)
+		lost.until_ts = lost.rec.ts;
+	ring->last_ts = lost.rec.ts;
+	return sink->put(sink->ctx, INTRO_STREAM_CPU(ring->cpu), &lost, sizeof(lost));
+}
+
+int intro__ring_drain(struct intro__ring *ring, const struct intro__sink *sink, bool last)
+{
+	/* Acquire: head before open before the records; pairs with the writers' order. */
+	uint64_t head = __atomic_load_n(&ring->shared->head, __ATOMIC_ACQUIRE);
+	uint64_t open = __atomic_load_n(&ring->shared->open, __ATOMIC_ACQUIRE);
+	int error = 0;
+
+	if (open && !last)
+		return 0;
+	if (head - ring->tail > ring->size) {
+		ring->resyncs++;
+		advance(ring, head);
+		return -EPROTO;
+	}
+	while (ring->tail != head) {
+		uint64_t offset = ring->tail & (ring->size - 1);
+		long bytes = piece(ring, head);
+
+		if (bytes < 0) {
+			ring->resyncs++;
+			advance(ring, head);
+			return -EPROTO;
+		}
+		if (!error)
+			error = sink->put(sink->ctx, INTRO_STREAM_CPU(ring->cpu),
+					  ring->data + offset, bytes);
+		advance(ring, ring->tail + bytes);
+	}
+	if (!error && last)
+		error = put_open_gap(ring, sink);
+	return error;
+}

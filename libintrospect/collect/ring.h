@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef INTROSPECT_COLLECT_RING_H
+#define INTROSPECT_COLLECT_RING_H
+/*
+ * ring.h - reading one CPU's struct intro_ring (abi.h), whoever writes it.
+ */
+#include "collect/source.h"
+
+struct intro__ring {
+	struct intro_ring *shared;
+	uint8_t *data; /* size + INTRO_RING_SLACK bytes */
+	size_t size;
+	uint32_t cpu;
+	uint64_t tail;
+	uint64_t last_ts;
+	uint64_t stored;  /* but for LOST and TASK records */
+	uint64_t lives;	  /* FORK, EXEC and EXIT records */
+	uint64_t resyncs; /* the ring made no sense and was skipped to its head */
+};
+
+/* `memory` is the header and what follows it. */
+void intro__ring_init(struct intro__ring *ring, void *memory, size_t size, uint32_t cpu);
+/* Percent in use. */
+unsigned int intro__ring_fill(const struct intro__ring *ring);
+/* Hands all whole records to the sink as the stream of the CPU; see intro__source_ops.drain. */
+int intro__ring_drain(struct intro__ring *ring, const struct intro__sink *sink, bool last);
+
+#endif
