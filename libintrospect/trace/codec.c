@@ -110,32 +110,29 @@ void intro__rows_unfilter(const uint8_t *in, uint8_t *out, size_t rows)
 	}
 }
 
+int intro__buffer_need(struct intro__buffer *buffer, size_t bytes)
+{
+	if (bytes <= buffer->room)
+		return 0;
+	free(buffer->data);
+	buffer->data = malloc(bytes);
+	buffer->room = buffer->data ? bytes : 0;
+	return buffer->data ? 0 : -ENOMEM;
+}
+
 struct intro__codec {
 	int level;
-	ZSTD_CCtx *cctx;
+	ZSTD_CCtx *cctx; /* both made when first needed */
 	ZSTD_DCtx *dctx;
-	uint8_t *columns; /* ITR_RAW_MAX bytes: untouched pages cost nothing */
-	uint8_t *frame;
-	size_t frame_bytes;
+	struct intro__buffer columns, frame;
 };
 
 struct intro__codec *intro__codec_new(int level)
 {
 	struct intro__codec *codec = calloc(1, sizeof(*codec));
 
-	if (!codec)
-		return NULL;
-	codec->level = level;
-	codec->frame_bytes = ZSTD_compressBound(ITR_RAW_MAX);
-	codec->columns = malloc(ITR_RAW_MAX);
-	codec->frame = malloc(codec->frame_bytes);
-	codec->cctx = ZSTD_createCCtx();
-	codec->dctx = ZSTD_createDCtx();
-	if (!codec->columns || !codec->frame || !codec->cctx || !codec->dctx) {
-		intro__codec_free(codec);
-		errno = ENOMEM;
-		return NULL;
-	}
+	if (codec)
+		codec->level = level;
 	return codec;
 }
 
@@ -145,38 +142,50 @@ void intro__codec_free(struct intro__codec *codec)
 		return;
 	ZSTD_freeCCtx(codec->cctx);
 	ZSTD_freeDCtx(codec->dctx);
-	free(codec->columns);
-	free(codec->frame);
+	free(codec->columns.data);
+	free(codec->frame.data);
 	free(codec);
+}
+
+static size_t filter_and_compress(struct intro__codec *codec, uint8_t codec_id, const void *raw,
+				  size_t raw_bytes)
+{
+	const void *plain = raw;
+
+	if (!codec->cctx)
+		codec->cctx = ZSTD_createCCtx();
+	if (!codec->cctx || intro__buffer_need(&codec->frame, ZSTD_compressBound(raw_bytes)))
+		return SIZE_MAX;
+	if (codec_id == ITR_ROWS_ZSTD) {
+		if (intro__buffer_need(&codec->columns, raw_bytes))
+			return SIZE_MAX;
+		intro__rows_filter(raw, codec->columns.data, raw_bytes / ROW);
+		plain = codec->columns.data;
+	}
+	/* an error is a huge number */
+	return ZSTD_compressCCtx(codec->cctx, codec->frame.data, codec->frame.room, plain,
+				 raw_bytes, codec->level);
 }
 
 size_t intro__codec_encode(struct intro__codec *codec, uint8_t *codec_id, const void *raw,
 			   size_t raw_bytes, const void **out)
 {
-	const void *plain = raw;
-	size_t bytes;
+	size_t bytes = *codec_id == ITR_RAW ? SIZE_MAX
+					    : filter_and_compress(codec, *codec_id, raw, raw_bytes);
 
-	*out = raw;
-	if (*codec_id == ITR_RAW)
-		return raw_bytes;
-	if (*codec_id == ITR_ROWS_ZSTD) {
-		intro__rows_filter(raw, codec->columns, raw_bytes / ROW);
-		plain = codec->columns;
-	}
-	bytes = ZSTD_compressCCtx(codec->cctx, codec->frame, codec->frame_bytes, plain, raw_bytes,
-				  codec->level);
-	if (ZSTD_isError(bytes) || bytes >= raw_bytes) {
+	if (bytes >= raw_bytes) {
 		*codec_id = ITR_RAW;
+		*out = raw;
 		return raw_bytes;
 	}
-	*out = codec->frame;
+	*out = codec->frame.data;
 	return bytes;
 }
 
 int intro__codec_decode(struct intro__codec *codec, uint8_t codec_id, const void *stored,
 			size_t stored_bytes, void *raw, size_t raw_bytes)
 {
-	void *plain = codec_id == ITR_ROWS_ZSTD ? codec->columns : raw;
+	void *plain = raw;
 
 	if (raw_bytes > ITR_RAW_MAX)
 		return -EBADMSG;
@@ -189,12 +198,19 @@ int intro__codec_decode(struct intro__codec *codec, uint8_t codec_id, const void
 	case ITR_ROWS_ZSTD:
 		if (raw_bytes % ROW)
 			return -EBADMSG;
+		if (intro__buffer_need(&codec->columns, raw_bytes))
+			return -ENOMEM;
+		plain = codec->columns.data;
 		break;
 	case ITR_ZSTD:
 		break;
 	default:
 		return -EBADMSG;
 	}
+	if (!codec->dctx)
+		codec->dctx = ZSTD_createDCtx();
+	if (!codec->dctx)
+		return -ENOMEM;
 	/* an error is a huge number, so it is not equal either */
 	if (ZSTD_decompressDCtx(codec->dctx, plain, raw_bytes, stored, stored_bytes) != raw_bytes)
 		return -EBADMSG;

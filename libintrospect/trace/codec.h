@@ -17,16 +17,25 @@
 void intro__rows_filter(const uint8_t *in, uint8_t *out, size_t rows);
 void intro__rows_unfilter(const uint8_t *in, uint8_t *out, size_t rows);
 
+/* Memory that grows as needed and never shrinks. Zeroed: empty. */
+struct intro__buffer {
+	uint8_t *data;
+	size_t room;
+};
+/* At least `bytes`; what it held is gone. 0 or -ENOMEM. */
+int intro__buffer_need(struct intro__buffer *buffer, size_t bytes);
+
 struct intro__codec;
 struct intro__codec *intro__codec_new(int level);
 void intro__codec_free(struct intro__codec *codec);
 /*
  * Encodes raw_bytes (≤ ITR_RAW_MAX; for ITR_ROWS_ZSTD whole rows). *codec_id: what is wanted, then
- * what was done: ITR_RAW when that is smaller. *out is valid until the next call. Returns its size.
+ * what was done: ITR_RAW when that is smaller, or memory is short. *out is valid until the next
+ * call. Returns its size.
  */
 size_t intro__codec_encode(struct intro__codec *codec, uint8_t *codec_id, const void *raw,
 			   size_t raw_bytes, const void **out);
-/* Fills raw with exactly raw_bytes, or returns -EBADMSG: whatever `stored` holds. */
+/* Fills raw with exactly raw_bytes, or returns -EBADMSG: whatever `stored` holds. Or -ENOMEM. */
 int intro__codec_decode(struct intro__codec *codec, uint8_t codec_id, const void *stored,
 			size_t stored_bytes, void *raw, size_t raw_bytes);
 

@@ -60,17 +60,27 @@ struct chunk intro__chunk_of(const struct itr_chunk_header *header, uint64_t off
 
 int intro__chunk_read(struct intro_trace *trace, const struct chunk *chunk, uint8_t *raw)
 {
-	int err = intro__trace_read(trace, trace->stored, chunk->stored_bytes,
-				    chunk->offset + sizeof(struct itr_chunk_header));
+	uint32_t bytes = chunk->stored_bytes;
+	int err = intro__buffer_need(&trace->stored, bytes);
 
-	if (err == -ENODATA)
-		return -EBADMSG;
 	if (err)
 		return err;
-	if (intro__crc(trace->stored, chunk->stored_bytes) != chunk->payload_crc)
+	err = intro__trace_read(trace, trace->stored.data, bytes,
+				chunk->offset + sizeof(struct itr_chunk_header));
+	if (err)
+		return err == -ENODATA ? -EBADMSG : err;
+	if (intro__crc(trace->stored.data, bytes) != chunk->payload_crc)
 		return -EBADMSG;
-	return intro__codec_decode(trace->codec, chunk->codec, trace->stored, chunk->stored_bytes,
-				   raw, chunk->raw_bytes);
+	return intro__codec_decode(trace->codec, chunk->codec, trace->stored.data, bytes, raw,
+				   chunk->raw_bytes);
+}
+
+/* The same to trace->raw. */
+static int read_raw(struct intro_trace *trace, const struct chunk *chunk)
+{
+	int err = intro__buffer_need(&trace->raw, chunk->raw_bytes);
+
+	return err ? err : intro__chunk_read(trace, chunk, trace->raw.data);
 }
 
 void intro__chunk_bad(struct intro_trace *trace, struct chunk *chunk)
@@ -111,12 +121,13 @@ static bool merge_meta(struct intro_trace *trace, const struct chunk *chunk)
 
 	if (chunk->raw_bytes > META_MAX - trace->meta_bytes)
 		return false;
-	if (intro__chunk_read(trace, chunk, trace->raw))
+	if (read_raw(trace, chunk))
 		return false;
 	tokener = json_tokener_new();
 	if (!tokener)
 		return false;
-	object = json_tokener_parse_ex(tokener, (const char *)trace->raw, (int)chunk->raw_bytes);
+	object = json_tokener_parse_ex(tokener, (const char *)trace->raw.data,
+				       (int)chunk->raw_bytes);
 	json_tokener_free(tokener);
 	if (!json_object_is_type(object, json_type_object)) {
 		json_object_put(object);
@@ -199,11 +210,11 @@ static int read_index_chunk(struct intro_trace *trace, struct index *index, uint
 	    header.raw_bytes != header.records * (uint64_t)sizeof(struct itr_index_entry))
 		return -EBADMSG;
 	chunk = intro__chunk_of(&header, *offset);
-	err = intro__chunk_read(trace, &chunk, trace->raw);
+	err = read_raw(trace, &chunk);
 	if (err)
 		return err;
 	*offset += sizeof(header) + header.stored_bytes;
-	return index_append(index, (const struct itr_index_entry *)trace->raw, header.records);
+	return index_append(index, (const struct itr_index_entry *)trace->raw.data, header.records);
 }
 
 static bool read_footer(const struct intro_trace *trace, struct itr_footer *footer)
@@ -225,8 +236,8 @@ static int read_index(struct intro_trace *trace)
 
 	if (!read_footer(trace, &footer))
 		return -ENODATA;
-	offset = footer.index_offset;
-	if (offset >= end)
+	offset = trace->index_offset = footer.index_offset;
+	if (offset < sizeof(struct itr_file_header) || offset >= end)
 		return -EBADMSG;
 	while (!err && offset < end)
 		err = read_index_chunk(trace, &index, &offset);
@@ -325,10 +336,8 @@ struct intro_trace *intro_trace_open(const char *path, const char **why)
 		err = check_header(trace, why);
 	if (!err) {
 		trace->codec = intro__codec_new(0);
-		trace->stored = malloc(ITR_RAW_MAX);
-		trace->raw = malloc(ITR_RAW_MAX);
 		trace->meta = json_object_new_object();
-		if (!trace->codec || !trace->stored || !trace->raw || !trace->meta)
+		if (!trace->codec || !trace->meta)
 			err = fail(-ENOMEM, why, "out of memory");
 	}
 	if (!err)
@@ -350,8 +359,8 @@ void intro_trace_free(struct intro_trace *trace)
 		close(trace->fd);
 	json_object_put(trace->meta);
 	intro__codec_free(trace->codec);
-	free(trace->stored);
-	free(trace->raw);
+	free(trace->stored.data);
+	free(trace->raw.data);
 	free(trace->chunks);
 	free(trace->gaps);
 	free(trace->meta_text);

@@ -31,9 +31,10 @@ struct json_object;
 struct intro_trace {
 	int fd;
 	uint64_t size;
+	uint64_t index_offset; /* as the footer says; 0: there is none */
 	struct intro__codec *codec;
-	uint8_t *stored, *raw; /* ITR_RAW_MAX bytes each: untouched pages cost nothing */
-	struct chunk *chunks;  /* of records; sorted by (stream, offset, place) once open */
+	struct intro__buffer stored, raw;
+	struct chunk *chunks; /* of records; sorted by (stream, offset, place) once open */
 	size_t chunks_count, chunks_room;
 	uint64_t *gaps; /* ascending offsets: here chunks of unknown streams are missing */
 	size_t gaps_count, gaps_room;

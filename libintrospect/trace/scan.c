@@ -21,16 +21,20 @@ static bool header_fits(const struct itr_chunk_header *header, uint32_t next_seq
 static int find_header(struct intro_trace *trace, uint64_t *offset, uint32_t next_sequence)
 {
 	static const uint32_t magic = ITR_CHUNK_MAGIC;
-	uint8_t *window = trace->stored;
 	struct itr_chunk_header header;
+	uint8_t *window;
+	int err = intro__buffer_need(&trace->stored, WINDOW_BYTES);
 
+	if (err)
+		return err;
+	window = trace->stored.data;
 	while (*offset + sizeof(header) <= trace->size) {
 		uint64_t left = trace->size - *offset;
 		size_t bytes = left < WINDOW_BYTES ? (size_t)left : WINDOW_BYTES;
 		const uint8_t *end = window + bytes - sizeof(header) + 1;
 		const uint8_t *at = window;
-		int err = intro__trace_read(trace, window, bytes, *offset);
 
+		err = intro__trace_read(trace, window, bytes, *offset);
 		if (err)
 			return err;
 		for (; at < end; at++) {
@@ -52,6 +56,9 @@ static int find_header(struct intro_trace *trace, uint64_t *offset, uint32_t nex
 
 static int add_gap(struct intro_trace *trace, uint64_t offset)
 {
+	/* what is missing there is the index */
+	if (trace->index_offset && offset >= trace->index_offset)
+		return 0;
 	if (trace->gaps_count == trace->gaps_room) {
 		size_t room = trace->gaps_room ? trace->gaps_room * 2 : 16;
 		void *gaps = realloc(trace->gaps, room * sizeof(*trace->gaps));
@@ -106,7 +113,6 @@ static int take_chunk(struct intro_trace *trace, const struct itr_chunk_header *
 int intro__trace_scan(struct intro_trace *trace)
 {
 	uint64_t offset = sizeof(struct itr_file_header);
-	bool footer_valid = !trace->damage.truncated;
 	struct itr_chunk_header header;
 	uint32_t next_sequence = 0;
 	int err = 0;
@@ -129,7 +135,7 @@ int intro__trace_scan(struct intro_trace *trace)
 			err = take_chunk(trace, &header, &offset);
 	}
 	if (!err && offset < trace->size &&
-	    !(footer_valid && trace->size - offset == sizeof(struct itr_footer)))
+	    !(trace->index_offset && trace->size - offset == sizeof(struct itr_footer)))
 		trace->damage.bad_bytes += trace->size - offset;
 	return err;
 }
