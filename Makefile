@@ -31,7 +31,7 @@ SAN_tsan := -fsanitize=thread
 OPT	?= -O2
 CFLAGS	?=
 ALL_CFLAGS = -std=gnu11 $(OPT) -g $(WARN) -fPIC -fvisibility=hidden -fno-omit-frame-pointer -D_GNU_SOURCE \
-	   -DINTROSPECT_VERSION='"$(VERSION)"' -Ilibintrospect/include -Ilibintrospect -Ibuild/bpf \
+	   -DINTROSPECT_VERSION='"$(VERSION)"' -Ilibintrospect/include -Ilibintrospect -Ibuild/bpf -Ibuild/gen \
 	   -pthread $(SAN_$(VARIANT)) $(CFLAGS)
 ALL_LDFLAGS = $(SAN_$(VARIANT)) -pthread $(LDFLAGS)
 
@@ -105,6 +105,14 @@ $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 $(call obj,$(wildcard libintrospect/collect/*.c)): $(SKEL)
+
+# the names of this machine's system calls, from the kernel's header
+build/gen/syscalls.h: Makefile
+	@mkdir -p $(@D)
+	$(call say,GEN,$@){ echo 'static const char *const syscall_names[] = {'; \
+		echo '#include <asm/unistd.h>' | $(CC) -E -dM - | sed -n 's/^#define __NR_\([a-z0-9_]*\) \([0-9]*\)$$/[\2] = "\1",/p' | sort -t'[' -k2n; \
+		echo '};'; } > $@
+$(call obj,libintrospect/analyze/ledger.c): build/gen/syscalls.h
 
 $(RT_A): $(RT_OBJ)
 $(LIB_A): $(LIB_OBJ)

@@ -89,17 +89,19 @@ enum intro_holder {
 	INTRO_HELD_OTHER = 3,	/* somebody else: named by comm */
 };
 
-/* More than there are causes, those of RUNNABLE counted once a holder: folding always finds room. */
+/* More than there are causes, those of RUNNABLE counted once a holder: folding always finds room.
+ */
 #define INTRO_LEDGER_SPLITS 48
 #define INTRO_COMM 16
 /*
- * Bounded: an entry a (cause, detail, holder, holder_name); when there are too many the smallest are
- * folded into one of their cause (and holder) with detail 0 and no name. The entries of an
- * account sum to it, exactly; RUNNING has none.
+ * Bounded: an entry a (cause, detail, holder, holder_name); when there are too many the smallest
+ * are folded into one of their cause (and holder) with detail INTRO_DETAIL_MANY and no name. The
+ * entries of an account sum to it, exactly; RUNNING has none.
  */
+#define INTRO_DETAIL_MANY UINT64_MAX
 struct intro_split {
-	uint16_t cause;	 /* enum intro_cause */
-	uint16_t holder; /* enum intro_holder; of RUNNABLE_* only */
+	uint16_t cause;	     /* enum intro_cause */
+	uint16_t holder;     /* enum intro_holder; of RUNNABLE_* only */
 	uint32_t holder_tid; /* 0 when there were several of that name */
 	uint64_t detail;
 	uint64_t ns;

@@ -46,7 +46,8 @@ struct intro_thread {
 	uint32_t pool;	 /* whose worker it is; 0 none */
 	uint32_t worker; /* its index */
 	uint64_t tasks;	 /* ended by it */
-	/* As a worker: time inside tasks (NULL: never in one), and time without a task, by state. */
+	/* As a worker: time inside tasks (NULL: never in one), and time without a task, by state.
+	 */
 	const struct intro_ledger *in_tasks;
 	uint64_t idle_ns[INTRO_STATES];
 };
@@ -63,8 +64,9 @@ enum intro_task_status {
 const char *intro_task_status_text(enum intro_task_status status);
 
 struct intro_task {
-	uint64_t id;	     /* as marked */
-	uint32_t pool;	     /* as marked */
+	uint64_t id;   /* as marked */
+	uint32_t pool; /* as marked; 0: not known */
+	const char *pool_name;
 	uint32_t worker_tid; /* 0: never started */
 	const char *name;    /* "" none */
 	enum intro_task_status status;
@@ -81,7 +83,8 @@ struct intro_pool {
 	enum intro_pool_kind kind;
 	uint32_t workers;	    /* seen */
 	uint64_t first_ns, last_ns; /* first submit or worker, last end */
-	/* submitted is the sum of the others; lost counts LOST and UNSEEN, open QUEUED and RUNNING */
+	/* submitted is the sum of the others; lost counts LOST and UNSEEN, open QUEUED and RUNNING
+	 */
 	uint64_t submitted, finished, failed, cancelled, lost, open;
 };
 

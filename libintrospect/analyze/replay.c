@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* replay.c - records in, in order of time; where the replay begins and ends. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyze/replay_impl.h"
+
+#define DEFAULT_MAX (256u * 1024)
+
+void *intro__calloc(struct intro_replay *replay, size_t size)
+{
+	void *memory = calloc(1, size);
+
+	if (!memory)
+		replay->error = -ENOMEM;
+	return memory;
+}
+
+struct intro_replay *intro_replay_new(const struct intro_replay_options *options,
+				      const struct intro_replay_sink *sink)
+{
+	struct intro_replay *replay = calloc(1, sizeof(*replay));
+
+	if (!replay)
+		return NULL;
+	if (options)
+		memcpy(&replay->options, options,
+		       options->size < sizeof(*options) ? options->size : sizeof(*options));
+	if (sink)
+		replay->sink = *sink;
+	if (!replay->options.max_tasks)
+		replay->options.max_tasks = DEFAULT_MAX;
+	if (!replay->options.max_threads)
+		replay->options.max_threads = DEFAULT_MAX;
+	intro__map_init(&replay->threads);
+	intro__map_init(&replay->tasks);
+	intro__map_init(&replay->pools);
+	intro__map_init(&replay->names);
+	TAILQ_INIT(&replay->all_threads);
+	TAILQ_INIT(&replay->certain);
+	TAILQ_INIT(&replay->uncertain);
+	TAILQ_INIT(&replay->all_tasks);
+	TAILQ_INIT(&replay->ended);
+	TAILQ_INIT(&replay->all_pools);
+	replay->begin = replay->now = replay->options.begin_ns;
+	replay->begun = replay->begin != 0;
+	return replay;
+}
+
+/* Time never goes back, and stays within the tracing where that is known. */
+static void advance(struct intro_replay *replay, const struct intro_rec *rec)
+{
+	uint64_t ts = rec->ts;
+
+	if (!replay->begun && rec->kind != INTRO_KIND_DEF) {
+		replay->begin = replay->now = ts;
+		replay->begun = true;
+	}
+	if (replay->options.end_ns)
+		ts = min_u64(ts, max_u64(replay->options.end_ns, replay->begin));
+	if (ts > replay->now)
+		replay->now = ts;
+	else if (ts < replay->now && ts >= replay->begin && rec->kind != INTRO_KIND_DEF)
+		intro__strange(replay);
+}
+
+static uint8_t rows_needed(uint8_t kind)
+{
+	switch (kind) {
+#define KIND_ROWS(NAME, value, rows, payload, text)                                                \
+	case value:                                                                                \
+		return rows;
+		INTRO_KINDS(KIND_ROWS)
+#undef KIND_ROWS
+	default:
+		return 0;
+	}
+}
+
+static void on_lost(struct intro_replay *replay, const struct intro_rec_lost *lost)
+{
+	replay->totals.lost += lost->count;
+	if (lost->rec.cpu == INTRO_CPU_NONE)
+		intro__mark_lost(replay, lost);
+	else
+		intro__cpu_gap(replay, lost->rec.cpu, lost->until_ts);
+}
+
+int intro_replay_push(struct intro_replay *replay, const struct intro_rec *record)
+{
+	uint8_t rows = rows_needed(record->kind);
+
+	if (replay->error)
+		return replay->error;
+	replay->totals.records++;
+	if (!rows)
+		return 0; /* of a newer version: not ours to judge */
+	if (record->rows < rows) {
+		intro__strange(replay);
+		return 0;
+	}
+	advance(replay, record);
+	if (intro__kernel_record(replay, record))
+		return replay->error;
+	if (replay->ended_n)
+		intro__tasks_expire(replay);
+	if (record->kind == INTRO_KIND_LOST)
+		on_lost(replay, (const struct intro_rec_lost *)record);
+	else if (record->kind == INTRO_KIND_DEF)
+		intro__define(replay, (const struct intro_rec_def *)record);
+	else
+		intro__mark_record(replay, record);
+	return replay->error;
+}
+
+int intro_replay_finish(struct intro_replay *replay, struct intro_replay_totals *totals)
+{
+	struct thread *thread;
+
+	if (replay->options.end_ns > replay->now)
+		replay->now = replay->options.end_ns;
+	TAILQ_FOREACH(thread, &replay->all_threads, all)
+	intro__book_end(replay, thread);
+	intro__tasks_finish(replay);
+	while ((thread = TAILQ_FIRST(&replay->all_threads)))
+		intro__thread_end(replay, thread,
+				  !thread->exiting && thread->state != INTRO_STATE_DEAD);
+	intro__pools_finish(replay);
+	replay->totals.begin_ns = replay->begin;
+	replay->totals.end_ns = replay->now;
+	if (totals)
+		*totals = replay->totals;
+	return replay->error;
+}
+
+static void free_names(struct intro__map *map)
+{
+	for (size_t i = 0; map->slots && i <= map->mask; i++)
+		free(map->slots[i].value);
+	intro__map_free(map);
+}
+
+void intro_replay_free(struct intro_replay *replay)
+{
+	struct thread *thread;
+	struct pool *pool;
+	struct task *task;
+
+	if (!replay)
+		return;
+	/* not finished: nobody is told what is left */
+	replay->sink = (struct intro_replay_sink){0};
+	while ((thread = TAILQ_FIRST(&replay->all_threads)))
+		intro__thread_end(replay, thread, false);
+	while ((task = TAILQ_FIRST(&replay->all_tasks)))
+		intro__task_free(replay, task);
+	while ((pool = TAILQ_FIRST(&replay->all_pools))) {
+		TAILQ_REMOVE(&replay->all_pools, pool, all);
+		free(pool);
+	}
+	for (size_t i = 0; i < replay->cpus_n; i++)
+		free(replay->cpus[i]);
+	free(replay->cpus);
+	free_names(&replay->names);
+	intro__map_free(&replay->threads);
+	intro__map_free(&replay->tasks);
+	intro__map_free(&replay->pools);
+	free(replay);
+}
