@@ -68,11 +68,14 @@ struct workload {
 
 int workload_cpu_run(struct workload_run *run);
 int workload_sleep_run(struct workload_run *run);
+int workload_procs_run(struct workload_run *run);
+int workload_map_run(struct workload_run *run);
 int workload_lock_run(struct workload_run *run);
 int workload_gil_run(struct workload_run *run);
 int workload_race_run(struct workload_run *run);
 int workload_io_run(struct workload_run *run);
 int workload_spawn_run(struct workload_run *run);
+int workload_mixed_run(struct workload_run *run);
 
 /* One line on stderr; returns the exit status. */
 int workload_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -81,10 +84,11 @@ int workload_fail(const char *format, ...) __attribute__((format(printf, 1, 2)))
 
 /* What a task knows about itself. In memory shared with forked workers. */
 struct truth {
-	uint64_t id; /* as in its marks; by the submitter, like name and submit_ns */
+	/* by the submitter; of map, which submits by itself: none and 0 */
 	const char *name;
 	uint64_t submit_ns;
 	/* by the worker */
+	uint64_t id; /* as in its marks */
 	uint32_t tid;
 	uint32_t parts; /* calls that make up the task: items of a chunk; 0: it did not run */
 	uint64_t start_ns, end_ns;
@@ -102,7 +106,7 @@ void truth_free(struct truth *truths, size_t n);
  * The first and the last thing a task does. With NULL they do nothing. A record's parts (the
  * items of a chunk) are added up.
  */
-void truth_begin(struct truth *truth);
+void truth_begin(struct truth *truth, const struct intro_call *call);
 void truth_end(struct truth *truth);
 
 void truth_write(FILE *file, const char *pool, const struct truth *truths, size_t n);

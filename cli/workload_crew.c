@@ -51,7 +51,8 @@ struct crew *crew_new(struct workload_run *run, enum intro_pool_kind kind, const
 		.run = run, .name = name, .tasks = tasks, .process = kind == INTRO_POOL_PROCESS};
 	/* memory first: process workers inherit the truth's mapping */
 	if (crew_allocate(crew, shared) == 0)
-		crew->executor = intro_thread_executor_new(&options);
+		crew->executor = crew->process ? intro_process_executor_new(&options)
+					       : intro_thread_executor_new(&options);
 	if (!crew->executor) {
 		workload_fail("cannot make pool '%s' of %u workers and %zu tasks: %s", name,
 			      workers, tasks, strerror(errno));
@@ -114,8 +115,6 @@ int crew_wait(struct crew *crew)
 		struct intro_error error;
 		int err = intro_future_result(&crew->futures[i], INTRO_FOREVER, &result);
 
-		if (crew->truths)
-			crew->truths[i].id = intro_future_id(&crew->futures[i]);
 		if (status)
 			continue;
 		if (err == 0 && result_is(crew, &result, crew->jobs[i].expect))
@@ -164,7 +163,7 @@ int task_spin(struct intro_call *call)
 {
 	const struct job *job = job_of(call);
 
-	truth_begin(job->truth);
+	truth_begin(job->truth, call);
 	return job_return(call, workload_spin(job->seed, job->steps));
 }
 
@@ -186,7 +185,7 @@ int task_sleep(struct intro_call *call)
 {
 	const struct job *job = job_of(call);
 
-	truth_begin(job->truth);
+	truth_begin(job->truth, call);
 	job_sleep(job, job->ns);
 	return job_return(call, job->ns);
 }

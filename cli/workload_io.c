@@ -167,7 +167,7 @@ int task_pipe(struct intro_call *call)
 	size_t got;
 	int fd[2];
 
-	truth_begin(job->truth);
+	truth_begin(job->truth, call);
 	if (pipe2(fd, O_CLOEXEC))
 		return failed(call, "pipe");
 	request.answer = fd[1];
@@ -202,7 +202,7 @@ int task_file(struct intro_call *call)
 	bool ok = true;
 	int fd;
 
-	truth_begin(job->truth);
+	truth_begin(job->truth, call);
 	fd = file_open(device->dir);
 	if (fd < 0)
 		return failed(call, device->dir);

@@ -21,7 +21,7 @@ int task_lock(struct intro_call *call)
 	struct account *account = job->shared;
 	uint64_t inside = job->steps / ACCOUNT_ROUNDS * 3 / 4, x = job->seed;
 
-	truth_begin(job->truth);
+	truth_begin(job->truth, call);
 	for (int i = 0; i < ACCOUNT_ROUNDS; i++) {
 		x = workload_spin(x, job->steps / ACCOUNT_ROUNDS - inside);
 		job_lock(job, &account->mutex);
@@ -155,7 +155,7 @@ int task_gil(struct intro_call *call)
 	struct gil *gil = job->shared;
 	uint64_t x = job->seed, left = job->steps;
 
-	truth_begin(job->truth);
+	truth_begin(job->truth, call);
 	job_gil_take(job, gil);
 	while (left) {
 		uint64_t steps = left < gil->check_steps ? left : gil->check_steps;
@@ -210,7 +210,7 @@ static int task_bare(struct intro_call *call)
 	struct counters *counters = job->shared;
 	int64_t by = (int64_t)job->ns;
 
-	truth_begin(job->truth);
+	truth_begin(job->truth, call);
 	for (uint64_t i = 0; i < job->steps; i++) {
 		int64_t was = atomic_load_explicit(&counters->bare, memory_order_relaxed);
 
@@ -225,7 +225,7 @@ static int task_whole(struct intro_call *call)
 	struct counters *counters = job->shared;
 	int64_t by = (int64_t)job->ns;
 
-	truth_begin(job->truth);
+	truth_begin(job->truth, call);
 	for (uint64_t i = 0; i < job->steps; i++)
 		atomic_fetch_add_explicit(&counters->whole, by, memory_order_relaxed);
 	return job_return(call, job->steps);

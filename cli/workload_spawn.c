@@ -60,7 +60,7 @@ static int spawn(struct intro_call *call, uint64_t (*fn)(uint64_t n))
 	struct birth *birth = (struct birth *)job->shared + job->ns;
 	uint64_t begin, lived;
 
-	truth_begin(job->truth);
+	truth_begin(job->truth, call);
 	begin = workload_now();
 	lived = fn(job->steps);
 	birth->ns = workload_now() - begin;

@@ -29,7 +29,7 @@ void truth_free(struct truth *truths, size_t n)
  * begin leaves "minus what was", end adds "what is": the sum over all parts is what was used.
  * The CPU clock is read innermost, next to the work.
  */
-void truth_begin(struct truth *truth)
+void truth_begin(struct truth *truth, const struct intro_call *call)
 {
 	struct rusage usage;
 	uint64_t now;
@@ -39,6 +39,7 @@ void truth_begin(struct truth *truth)
 	now = workload_now();
 	if (!truth->parts++) {
 		truth->start_ns = now;
+		truth->id = call->task;
 		truth->tid = (uint32_t)gettid();
 	}
 	getrusage(RUSAGE_THREAD, &usage);
@@ -78,9 +79,9 @@ void truth_write(FILE *file, const char *pool, const struct truth *truths, size_
 			"\"slept_ns\":%ju,\"sleep_asked_ns\":%ju,\"lock_wait_ns\":%ju,"
 			"\"voluntary\":%ju,\"involuntary\":%ju,\"minor_faults\":%ju,"
 			"\"major_faults\":%ju}\n",
-			(uintmax_t)t->id, pool, t->name, t->tid, t->parts, (uintmax_t)t->submit_ns,
-			(uintmax_t)t->start_ns, (uintmax_t)t->end_ns, (uintmax_t)t->cpu_ns,
-			(uintmax_t)t->slept_ns, (uintmax_t)t->sleep_asked_ns,
+			(uintmax_t)t->id, pool, t->name ? t->name : "", t->tid, t->parts,
+			(uintmax_t)t->submit_ns, (uintmax_t)t->start_ns, (uintmax_t)t->end_ns,
+			(uintmax_t)t->cpu_ns, (uintmax_t)t->slept_ns, (uintmax_t)t->sleep_asked_ns,
 			(uintmax_t)t->lock_wait_ns, (uintmax_t)t->voluntary,
 			(uintmax_t)t->involuntary, (uintmax_t)t->minor_faults,
 			(uintmax_t)t->major_faults);

@@ -120,6 +120,7 @@ static void run(struct worker *w, intro_task_fn fn, const void *arg, size_t size
 				  .size = size,
 				  .worker = w->name,
 				  .index = w->birth->index,
+				  .task = task,
 				  .initial = w->initial,
 				  .private = &state};
 	struct wire_reply reply = {.task = task};

@@ -193,6 +193,7 @@ static void run_task(struct thread_worker *w, struct future *f)
 	call_init(&call, w, &state);
 	call.arg = f->work.arg;
 	call.size = f->work.size;
+	call.task = task;
 	intro_mark_start(task, w->pool->base.pool);
 	error.code = f->work.fn(&call);
 	if (error.code) {

@@ -37,6 +37,7 @@ struct intro_call {
 	size_t size;
 	const char *worker; /* the worker's name, "resize/2" */
 	unsigned index;	    /* the worker's index in its pool */
+	uint64_t task;	    /* the number its marks carry (of map: the chunk's); initializer: 0 */
 	void *initial;	    /* what the initializer stored in this worker */
 	void *private;
 };
