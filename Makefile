@@ -20,7 +20,7 @@ say	= $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(patsubst build/%,%,
 
 DEB_BUILD := clang llvm libbpf-dev libelf-dev bpftool libcmocka-dev libzstd-dev zlib1g-dev \
 	     libjson-c-dev pkg-config gcc make
-DEB_TEST := linux-perf python3 mandoc libglib2.0-dev trace-cmd
+DEB_TEST := linux-perf python3 mandoc libglib2.0-dev trace-cmd libclang-rt-14-dev
 
 PKGS	:= libbpf libelf libzstd zlib json-c
 LIBS	= $(shell pkg-config --libs $(PKGS)) -pthread -lm

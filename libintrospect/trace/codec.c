@@ -112,6 +112,8 @@ void intro__rows_unfilter(const uint8_t *in, uint8_t *out, size_t rows)
 
 int intro__buffer_need(struct intro__buffer *buffer, size_t bytes)
 {
+	if (!bytes)
+		bytes = 1; /* never NULL, which memcpy may not be given */
 	if (bytes <= buffer->room)
 		return 0;
 	free(buffer->data);

@@ -315,6 +315,8 @@ static int read_chunks(struct intro_trace *trace, const char **why)
 	trace->meta_text = text ? strdup(text) : NULL;
 	json_object_put(trace->meta);
 	trace->meta = NULL;
+	free(trace->raw.data);
+	trace->raw = (struct intro__buffer){0};
 	if (!trace->meta_text || intro__trace_arrange(trace))
 		return fail(-ENOMEM, why, "out of memory");
 	return 0;
