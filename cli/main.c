@@ -12,6 +12,7 @@ struct command {
 };
 
 static const struct command commands[] = {
+	{"record", cmd_record, "trace a command, a process or the whole system into a file"},
 	{"workload", cmd_workload, "run a bundled program whose behaviour is known"},
 	{NULL, NULL, NULL},
 };

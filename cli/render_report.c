@@ -35,21 +35,22 @@ static void print_damage(const struct render *render, const struct intro_report_
 			bad, none);
 	if (damage->bad_chunks || damage->bad_bytes || damage->bad_records)
 		fprintf(render->out,
-			"%sParts of the file are damaged:%s %s, %s, %s. Their time is booked "
-			"to unknown.\n",
-			bad, none, text_plural(damage->bad_chunks, "chunk").s,
-			text_plural(damage->bad_bytes, "byte").s,
-			text_plural(damage->bad_records, "record").s);
+			"%sParts of the file are damaged:%s %s chunks, %s bytes, %s records: "
+			"their time is unknown.\n",
+			bad, none, text_short(damage->bad_chunks).s,
+			text_short(damage->bad_bytes).s, text_short(damage->bad_records).s);
 	if (trace->totals.dropped_tasks)
 		fprintf(render->out, "%sToo many tasks at once:%s %s left out.\n", bad, none,
 			text_plural(trace->totals.dropped_tasks, "task").s);
 }
 
-/* Of the first line, what says how far to trust the rest. Exact counts when there is room. */
+/* How much of the first line's last part is said, for want of room. */
+enum trust { TRUST_EXACT, TRUST_SHORT, TRUST_LEAST };
+
 static void trust_line(const struct render *render, const struct intro_report_trace *trace,
-		       bool exact, char *out, size_t size)
+		       enum trust trust, char *out, size_t size)
 {
-	struct text (*count)(uint64_t) = exact ? text_count : text_short;
+	struct text (*count)(uint64_t) = trust == TRUST_EXACT ? text_count : text_short;
 	double tracer_ns = trace->tracer_cpu_s * 1e9;
 	uint64_t whole = trace->duration_ns * (trace->cpus ? trace->cpus : 1);
 	int used =
@@ -57,7 +58,7 @@ static void trust_line(const struct render *render, const struct intro_report_tr
 			 trace->lost ? render_colour(render, COLOUR_BAD) : "", count(trace->lost).s,
 			 trace->lost ? render_colour(render, COLOUR_NONE) : "");
 
-	if (tracer_ns >= 0 && tracer_ns < 1e18 && trace->duration_ns)
+	if (trust != TRUST_LEAST && tracer_ns >= 0 && tracer_ns < 1e18 && trace->duration_ns)
 		snprintf(out + used, size - (size_t)used, " %s tracer took %s of the CPUs",
 			 render_dot(render), text_percent((uint64_t)tracer_ns, whole).s);
 }
@@ -66,20 +67,25 @@ static void print_trace(const struct render *render, const struct intro_report_t
 {
 	const char *dot = render_dot(render), *source = trace->source ? trace->source : "none";
 	struct render plain = {.utf8 = render->utf8};
+	bool fits;
 	char text[400], trust[256], head[800];
 
 	text_escape(text, sizeof(text), source, strlen(source), render->utf8);
 	text_fit(text, 12, render->utf8);
-	snprintf(head, sizeof(head), " %s %s %s %s, %s %s %s %s ", dot,
+	snprintf(head, sizeof(head), " %s %s %s %s CPU%s, %s node%s %s %s %s ", dot,
 		 strcmp(source, "none") != 0 ? text : "no kernel records", dot,
-		 text_plural(trace->cpus, "CPU").s, text_plural(trace->nodes, "node").s, dot,
-		 text_ns(trace->duration_ns).s, dot);
-	trust_line(&plain, trace, true, trust, sizeof(trust));
-	trust_line(render, trace,
-		   strlen("introspect") + text_width(head, render->utf8) +
-				   text_width(trust, render->utf8) <=
-			   RENDER_COLUMNS,
-		   trust, sizeof(trust));
+		 text_short(trace->cpus).s, trace->cpus == 1 ? "" : "s", text_short(trace->nodes).s,
+		 trace->nodes == 1 ? "" : "s", dot, text_ns(trace->duration_ns).s, dot);
+	for (enum trust said = TRUST_EXACT; said <= TRUST_LEAST; said++) {
+		trust_line(&plain, trace, said, trust, sizeof(trust));
+		fits = strlen("introspect") + text_width(head, render->utf8) +
+			       text_width(trust, render->utf8) <=
+		       RENDER_COLUMNS;
+		if (fits || said == TRUST_LEAST) {
+			trust_line(render, trace, said, trust, sizeof(trust));
+			break;
+		}
+	}
 	fprintf(render->out, "%sintrospect%s%s%s\n", render_colour(render, COLOUR_BOLD),
 		render_colour(render, COLOUR_NONE), head, trust);
 	if (trace->command && *trace->command) {
