@@ -12,7 +12,11 @@ struct command {
 };
 
 static const struct command commands[] = {
+	{"run", cmd_run, "trace a command and report where its tasks' time went"},
 	{"record", cmd_record, "trace a command, a process or the whole system into a file"},
+	{"report", cmd_report, "read a trace: pools, workers, slowest tasks"},
+	{"tasks", cmd_tasks, "read a trace: every task with its ledger"},
+	{"threads", cmd_threads, "read a trace: every thread with its states"},
 	{"workload", cmd_workload, "run a bundled program whose behaviour is known"},
 	{NULL, NULL, NULL},
 };

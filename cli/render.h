@@ -28,8 +28,6 @@ struct text {
 
 /* "61.2 ms": 3 significant digits, at most 7 columns. */
 struct text text_ns(uint64_t ns);
-/* ns as a bare number in the unit that text_ns(scale) has, with as many decimals. */
-struct text text_ns_like(uint64_t ns, uint64_t scale);
 /* "212 408": exact, whatever the length. */
 struct text text_count(uint64_t n);
 /* "99 999", then "1.23 M": at most 6 columns. */

@@ -13,17 +13,19 @@ static const char *plain_words(unsigned cause)
 	case INTRO_QUEUED_BUSY:
 		return "every worker busy";
 	case INTRO_QUEUED_WAKEUP:
-		return "worker woken late";
+		return "woken late";
 	case INTRO_QUEUED_STARTING:
 		return "no worker yet";
 	case INTRO_QUEUED_PREFETCHED:
 		return "behind another task";
 	case INTRO_QUEUED_DISPATCH:
-		return "idle worker, not handed over";
+		return "idle worker not told";
 	case INTRO_RUNNABLE_WOKEN:
-		return "woken, no CPU";
+		return "woken, on its way";
 	case INTRO_RUNNABLE_NEW:
-		return "new, no CPU";
+		return "new, on its way";
+	case INTRO_RUNNABLE_UNSEEN:
+		return "waiting";
 	case INTRO_DELIVERED_TRANSIT:
 		return "result on its way";
 	case INTRO_DELIVERED_WAKEUP:
@@ -40,27 +42,43 @@ static const char *plain_words(unsigned cause)
 	return NULL;
 }
 
+/* "preempted by", "woken behind": before whoever had the CPU. */
+static const char *holder_words(unsigned cause)
+{
+	switch (cause) {
+	case INTRO_RUNNABLE_PREEMPTED:
+		return "preempted by";
+	case INTRO_RUNNABLE_WOKEN:
+		return "woken behind";
+	case INTRO_RUNNABLE_YIELDED:
+		return "yielded to";
+	case INTRO_RUNNABLE_NEW:
+		return "new behind";
+	}
+	return "waiting behind";
+}
+
 static void label_of(const struct intro_split *split, bool utf8, char *out, size_t size)
 {
 	const char *plain = plain_words(split->cause);
 	char raw[96], holder[64];
-	size_t used;
 
-	if (!plain)
-		plain = intro_cause_describe(split->cause, split->detail, raw, sizeof(raw));
-	used = text_escape(out, size, plain, strlen(plain), utf8);
 	switch (split->holder) {
 	case INTRO_HELD_POOL:
-		snprintf(out + used, size - used, " by this pool");
-		break;
+		snprintf(out, size, "%s this pool", holder_words(split->cause));
+		return;
 	case INTRO_HELD_PROCESS:
-		snprintf(out + used, size - used, " by this process");
-		break;
+		snprintf(out, size, "%s this process", holder_words(split->cause));
+		return;
 	case INTRO_HELD_OTHER:
 		text_escape(holder, sizeof(holder), split->holder_name, INTRO_COMM, utf8);
-		snprintf(out + used, size - used, " by %s", *holder ? holder : "another");
-		break;
+		snprintf(out, size, "%s %s", holder_words(split->cause),
+			 *holder ? holder : "others");
+		return;
 	}
+	if (!plain)
+		plain = intro_cause_describe(split->cause, split->detail, raw, sizeof(raw));
+	text_escape(out, size, plain, strlen(plain), utf8);
 }
 
 static int by_size(const void *left, const void *right)
@@ -136,9 +154,16 @@ void causes_line(const struct intro_ledger *ledger, enum intro_account account, 
 void causes_most(const struct intro_ledger *ledger, enum intro_account account, bool utf8,
 		 struct cause_sum *most)
 {
+	struct intro_ledger plain = *ledger;
 	struct cause_sum sums[INTRO_LEDGER_SPLITS];
 
+	/* Which lock, which task: too long for a cell, and seldom twice the same. */
+	for (uint32_t i = 0; i < plain.splits && i < INTRO_LEDGER_SPLITS; i++)
+		if (plain.split[i].cause == INTRO_BLOCKED_LOCK ||
+		    plain.split[i].cause == INTRO_BLOCKED_CONDITION ||
+		    plain.split[i].cause == INTRO_BLOCKED_FUTURE)
+			plain.split[i].detail = 0;
 	*most = (struct cause_sum){.label = ""};
-	if (causes_of(ledger, account, utf8, sums))
+	if (causes_of(&plain, account, utf8, sums))
 		*most = sums[0];
 }

@@ -23,7 +23,7 @@ size_t causes_of(const struct intro_ledger *ledger, enum intro_account account, 
  */
 void causes_line(const struct intro_ledger *ledger, enum intro_account account, uint64_t whole,
 		 size_t columns, bool utf8, char *out, size_t size);
-/* The largest; ns 0 when there is none. */
+/* The largest kind, all locks being one; ns 0 when there is none. */
 void causes_most(const struct intro_ledger *ledger, enum intro_account account, bool utf8,
 		 struct cause_sum *most);
 

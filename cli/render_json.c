@@ -113,7 +113,7 @@ static struct json_object *splits(const struct intro_ledger *ledger)
 		add_text(object, "account", intro_account_text(intro_cause_account(split->cause)));
 		add_text(object, "cause", intro_cause_text(split->cause));
 		add_u64(object, "ns", split->ns);
-		if (split->detail) {
+		if (split->detail && split->detail != INTRO_DETAIL_MANY) {
 			add_u64(object, "detail", split->detail);
 			add_text(object, "text",
 				 intro_cause_describe(split->cause, split->detail, buf,

@@ -376,19 +376,16 @@ static void add_slow(struct table *table, const struct intro_report *report,
 	text_escape(name, sizeof(name), task->name, strlen(task->name), utf8);
 	find_worker(report, task->worker_tid, utf8, worker, sizeof(worker));
 	causes_most(&task->ledger, INTRO_BLOCKED, utf8, &most);
-	snprintf(blocked, sizeof(blocked), "%s", text_ns_like(account[INTRO_BLOCKED], wall).s);
+	snprintf(blocked, sizeof(blocked), "%s", text_ns(account[INTRO_BLOCKED]).s);
 	if (most.ns)
-		snprintf(blocked, sizeof(blocked), "%s (%s %s)",
-			 text_ns_like(account[INTRO_BLOCKED], wall).s, most.label,
-			 text_ns_like(most.ns, wall).s);
-	table_add(
-		table, 0,
-		(const char *const[SLOWEST_COLUMNS]){
-			id, name, text_ns(wall).s, text_ns_like(account[INTRO_QUEUED], wall).s,
-			text_ns_like(account[INTRO_RUNNABLE], wall).s,
-			text_ns_like(account[INTRO_RUNNING], wall).s, blocked,
-			account[INTRO_UNKNOWN] ? text_ns_like(account[INTRO_UNKNOWN], wall).s : "",
-			status, worker});
+		snprintf(blocked, sizeof(blocked), "%s (%s %s)", text_ns(account[INTRO_BLOCKED]).s,
+			 most.label, text_ns(most.ns).s);
+	table_add(table, 0,
+		  (const char *const[SLOWEST_COLUMNS]){
+			  id, name, text_ns(wall).s, text_ns(account[INTRO_QUEUED]).s,
+			  text_ns(account[INTRO_RUNNABLE]).s, text_ns(account[INTRO_RUNNING]).s,
+			  blocked, account[INTRO_UNKNOWN] ? text_ns(account[INTRO_UNKNOWN]).s : "",
+			  status, worker});
 }
 
 static void print_slowest(const struct render *render, const struct intro_report *report)
@@ -402,8 +399,8 @@ static void print_slowest(const struct render *render, const struct intro_report
 		return;
 	for (size_t i = 0; i < report->slowest_n; i++)
 		add_slow(table, report, &report->slowest[i].task, render->utf8);
-	fprintf(render->out, "\n%sSLOWEST TASKS%s (times in the unit of WALL)\n",
-		render_colour(render, COLOUR_BOLD), render_colour(render, COLOUR_NONE));
+	fprintf(render->out, "\n%sSLOWEST TASKS%s\n", render_colour(render, COLOUR_BOLD),
+		render_colour(render, COLOUR_NONE));
 	table_print(table, render, 2);
 	table_free(table);
 }

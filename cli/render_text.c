@@ -59,19 +59,6 @@ struct text text_ns(uint64_t ns)
 	return text;
 }
 
-struct text text_ns_like(uint64_t ns, uint64_t scale)
-{
-	struct text text;
-	const struct unit *unit = unit_of(scale);
-
-	if (scale < 1000)
-		snprintf(text.s, sizeof(text.s), "%" PRIu64, ns);
-	else
-		snprintf(text.s, sizeof(text.s), "%.*f", decimals((double)scale / unit->ns),
-			 (double)ns / unit->ns);
-	return text;
-}
-
 struct text text_count(uint64_t n)
 {
 	struct text text;
