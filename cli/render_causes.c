@@ -7,6 +7,7 @@
 #include "render.h"
 #include "render_causes.h"
 
+/* Where the words of ledger.h say too little to who has not read it. */
 static const char *plain_words(unsigned cause)
 {
 	switch (cause) {
@@ -21,9 +22,9 @@ static const char *plain_words(unsigned cause)
 	case INTRO_QUEUED_DISPATCH:
 		return "idle worker not told";
 	case INTRO_RUNNABLE_WOKEN:
-		return "woken, on its way";
+		return "woken, not yet on a CPU";
 	case INTRO_RUNNABLE_NEW:
-		return "new, on its way";
+		return "new, not yet on a CPU";
 	case INTRO_RUNNABLE_UNSEEN:
 		return "waiting";
 	case INTRO_DELIVERED_TRANSIT:
@@ -157,12 +158,15 @@ void causes_most(const struct intro_ledger *ledger, enum intro_account account, 
 	struct intro_ledger plain = *ledger;
 	struct cause_sum sums[INTRO_LEDGER_SPLITS];
 
-	/* Which lock, which task: too long for a cell, and seldom twice the same. */
-	for (uint32_t i = 0; i < plain.splits && i < INTRO_LEDGER_SPLITS; i++)
-		if (plain.split[i].cause == INTRO_BLOCKED_LOCK ||
-		    plain.split[i].cause == INTRO_BLOCKED_CONDITION ||
-		    plain.split[i].cause == INTRO_BLOCKED_FUTURE)
+	/* Which lock, which task, behind whom: too long for a cell, and seldom twice the same. */
+	for (uint32_t i = 0; i < plain.splits && i < INTRO_LEDGER_SPLITS; i++) {
+		unsigned cause = plain.split[i].cause;
+
+		plain.split[i].holder = INTRO_HELD_NONE;
+		if (cause == INTRO_BLOCKED_LOCK || cause == INTRO_BLOCKED_CONDITION ||
+		    cause == INTRO_BLOCKED_FUTURE)
 			plain.split[i].detail = 0;
+	}
 	*most = (struct cause_sum){.label = ""};
 	if (causes_of(&plain, account, utf8, sums))
 		*most = sums[0];

@@ -8,6 +8,8 @@
 
 #define COLUMNS_MAX 16
 #define CELL_BYTES 512
+/* Enough of a name to be known by. */
+#define TEXT_COLUMNS 20
 
 struct row {
 	uint64_t key, order;
@@ -146,13 +148,14 @@ static size_t total(const struct table *table, const struct layout *layout)
 	return sum + (columns ? columns - 1 : 0) * layout->gap;
 }
 
-/* Takes one column of width from the widest that can give; false: none can. */
-static bool shrink(const struct table *table, struct layout *layout)
+/* Takes one column of width from the widest above `least` that can give; false: none can. */
+static bool shrink(const struct table *table, struct layout *layout, size_t least)
 {
 	size_t *widest = NULL;
 
 	for (size_t i = 0; i < table->columns_n; i++)
-		if (table->columns[i].flex && layout->width[i] > table->columns[i].flex &&
+		if (table->columns[i].flex && layout->width[i] > least &&
+		    layout->width[i] > table->columns[i].flex &&
 		    (!widest || layout->width[i] > *widest))
 			widest = &layout->width[i];
 	if (widest)
@@ -175,16 +178,29 @@ static bool drop(const struct table *table, struct layout *layout)
 	return true;
 }
 
+/* What hurts least first: very long texts, the space between columns, texts, whole columns. */
 static void fit(const struct table *table, struct layout *layout, size_t room)
 {
 	layout->gap = 2;
-	while (total(table, layout) > room)
-		if (!shrink(table, layout)) {
-			if (layout->gap == 2)
-				layout->gap = 1;
-			else if (!drop(table, layout))
-				return;
-		}
+	while (total(table, layout) > room) {
+		if (shrink(table, layout, TEXT_COLUMNS))
+			continue;
+		if (layout->gap == 2)
+			layout->gap = 1;
+		else if (!shrink(table, layout, 0) && !drop(table, layout))
+			return;
+	}
+}
+
+/* Trailing space is not printed. */
+static size_t last_column(const struct table *table, const struct layout *layout)
+{
+	size_t last = table->columns_n;
+
+	for (size_t i = 0; i < table->columns_n; i++)
+		if (layout->width[i])
+			last = i;
+	return last;
 }
 
 static void print_cell(const struct table *table, const struct layout *layout, size_t i,
@@ -201,7 +217,7 @@ static void print_cell(const struct table *table, const struct layout *layout, s
 	if (table->columns[i].right)
 		fprintf(render->out, "%*s%s", pad, "", text);
 	else
-		fprintf(render->out, "%s%*s", text, pad, "");
+		fprintf(render->out, "%s%*s", text, i == last_column(table, layout) ? 0 : pad, "");
 }
 
 static void print_header(const struct table *table, const struct layout *layout,

@@ -47,21 +47,17 @@ static int add_json(struct table *table, uint64_t key, const struct intro_task *
 	return rc;
 }
 
-/* The largest single cause of all accounts but running, which has none. */
+/* The largest cause of the largest account; running has none. */
 static void most_of(const struct intro_ledger *ledger, bool utf8, char *out, size_t size)
 {
-	struct cause_sum most = {.label = ""};
+	enum intro_account largest = INTRO_RUNNING;
+	struct cause_sum most;
 
-	for (int account = 0; account < INTRO_ACCOUNTS; account++) {
-		struct cause_sum one;
-
-		causes_most(ledger, (enum intro_account)account, utf8, &one);
-		if (one.ns > most.ns)
-			most = one;
-	}
-	snprintf(out, size, "%s", "running");
-	if (most.ns > ledger->account[INTRO_RUNNING])
-		snprintf(out, size, "%s", most.label);
+	for (int i = 0; i < INTRO_ACCOUNTS; i++)
+		if (ledger->account[i] > ledger->account[largest])
+			largest = (enum intro_account)i;
+	causes_most(ledger, largest, utf8, &most);
+	snprintf(out, size, "%s", most.ns ? most.label : intro_account_text(largest));
 }
 
 /* "0" would be louder than what it says. */

@@ -192,10 +192,10 @@ static void test_table(void **state)
 	table_print(table, &render, 0);
 	fflush(render.out);
 	assert_string_equal(text, "NAME      N  REST\n"
-				  "first    22  x   \n"
-				  "second    1  x   \n"
-				  "third   333  x   \n"
-				  "a         4  x   \n");
+				  "first    22  x\n"
+				  "second    1  x\n"
+				  "third   333  x\n"
+				  "a         4  x\n");
 	/* What cannot be shrunk is dropped. */
 	memset(wide, 'w', sizeof(wide));
 	wide[94] = 0;
