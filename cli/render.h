@@ -28,6 +28,8 @@ struct text {
 
 /* "61.2 ms": 3 significant digits, at most 7 columns. */
 struct text text_ns(uint64_t ns);
+/* A dot for nothing: "0 ns" would be louder than what it says. */
+struct text text_ns_or_dot(uint64_t ns, bool utf8);
 /* "212 408": exact, whatever the length. */
 struct text text_count(uint64_t n);
 /* "99 999", then "1.23 M": at most 6 columns. */

@@ -133,6 +133,7 @@ void causes_line(const struct intro_ledger *ledger, enum intro_account account, 
 	*out = 0;
 	for (size_t i = 0; i < n; i++) {
 		unsigned part = permille(sums[i].ns, whole);
+		uint64_t after = rest > sums[i].ns ? rest - sums[i].ns : 0;
 		char one[CAUSE_BYTES + 32];
 		size_t step;
 
@@ -141,11 +142,12 @@ void causes_line(const struct intro_ledger *ledger, enum intro_account account, 
 		snprintf(one, sizeof(one), "%s%.*s %u.%u", width ? ", " : "", CAUSE_BYTES - 1,
 			 sums[i].label, part / 10, part % 10);
 		step = text_width(one, utf8);
-		if (width + step + (i + 1 < n ? OTHER : 0) > columns || used + strlen(one) >= size)
+		if (width + step + (permille(after, whole) ? OTHER : 0) > columns ||
+		    used + strlen(one) >= size)
 			break;
 		used += (size_t)snprintf(out + used, size - used, "%s", one);
 		width += step;
-		rest -= sums[i].ns < rest ? sums[i].ns : rest;
+		rest = after;
 	}
 	if (width && permille(rest, whole))
 		snprintf(out + used, size - used, ", other %u.%u", permille(rest, whole) / 10,

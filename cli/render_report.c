@@ -376,16 +376,17 @@ static void add_slow(struct table *table, const struct intro_report *report,
 	text_escape(name, sizeof(name), task->name, strlen(task->name), utf8);
 	find_worker(report, task->worker_tid, utf8, worker, sizeof(worker));
 	causes_most(&task->ledger, INTRO_BLOCKED, utf8, &most);
-	snprintf(blocked, sizeof(blocked), "%s", text_ns(account[INTRO_BLOCKED]).s);
+	snprintf(blocked, sizeof(blocked), "%s", text_ns_or_dot(account[INTRO_BLOCKED], utf8).s);
 	if (most.ns)
 		snprintf(blocked, sizeof(blocked), "%s (%s %s)", text_ns(account[INTRO_BLOCKED]).s,
 			 most.label, text_ns(most.ns).s);
 	table_add(table, 0,
 		  (const char *const[SLOWEST_COLUMNS]){
-			  id, name, text_ns(wall).s, text_ns(account[INTRO_QUEUED]).s,
-			  text_ns(account[INTRO_RUNNABLE]).s, text_ns(account[INTRO_RUNNING]).s,
-			  blocked, account[INTRO_UNKNOWN] ? text_ns(account[INTRO_UNKNOWN]).s : "",
-			  status, worker});
+			  id, name, text_ns(wall).s, text_ns_or_dot(account[INTRO_QUEUED], utf8).s,
+			  text_ns_or_dot(account[INTRO_RUNNABLE], utf8).s,
+			  text_ns_or_dot(account[INTRO_RUNNING], utf8).s, blocked,
+			  account[INTRO_UNKNOWN] ? text_ns(account[INTRO_UNKNOWN]).s : "", status,
+			  worker});
 }
 
 static void print_slowest(const struct render *render, const struct intro_report *report)

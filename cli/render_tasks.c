@@ -60,18 +60,6 @@ static void most_of(const struct intro_ledger *ledger, bool utf8, char *out, siz
 	snprintf(out, size, "%s", most.ns ? most.label : intro_account_text(largest));
 }
 
-/* "0" would be louder than what it says. */
-static struct text time_or_dot(uint64_t ns, bool utf8)
-{
-	struct text dot = {.s = "."};
-
-	if (ns)
-		return text_ns(ns);
-	if (utf8)
-		memcpy(dot.s, "·", sizeof("·"));
-	return dot;
-}
-
 static int add_text(struct table *table, uint64_t key, const struct intro_task *task,
 		    const char *pool_name)
 {
@@ -89,11 +77,11 @@ static int add_text(struct table *table, uint64_t key, const struct intro_task *
 			 (const char *const[COLUMNS]){
 				 id, pool, name, intro_task_status_text(task->status),
 				 text_ns(intro_ledger_total(&task->ledger)).s,
-				 time_or_dot(account[INTRO_QUEUED], utf8).s,
-				 time_or_dot(account[INTRO_RUNNABLE], utf8).s,
-				 time_or_dot(account[INTRO_RUNNING], utf8).s,
-				 time_or_dot(account[INTRO_BLOCKED], utf8).s,
-				 time_or_dot(account[INTRO_DELIVERED], utf8).s,
+				 text_ns_or_dot(account[INTRO_QUEUED], utf8).s,
+				 text_ns_or_dot(account[INTRO_RUNNABLE], utf8).s,
+				 text_ns_or_dot(account[INTRO_RUNNING], utf8).s,
+				 text_ns_or_dot(account[INTRO_BLOCKED], utf8).s,
+				 text_ns_or_dot(account[INTRO_DELIVERED], utf8).s,
 				 account[INTRO_UNKNOWN] ? text_ns(account[INTRO_UNKNOWN]).s : "",
 				 most, worker});
 }

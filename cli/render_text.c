@@ -59,6 +59,16 @@ struct text text_ns(uint64_t ns)
 	return text;
 }
 
+struct text text_ns_or_dot(uint64_t ns, bool utf8)
+{
+	struct text dot;
+
+	if (ns)
+		return text_ns(ns);
+	snprintf(dot.s, sizeof(dot.s), "%s", utf8 ? "·" : ".");
+	return dot;
+}
+
 struct text text_count(uint64_t n)
 {
 	struct text text;
