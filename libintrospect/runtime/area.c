@@ -105,8 +105,7 @@ static struct intro_area *area_create(void)
 		area = area_map(fd);
 	if (area) {
 		area->version = INTRO_AREA_VERSION;
-		atomic_thread_fence(memory_order_release);
-		area->magic = INTRO_AREA_MAGIC;
+		__atomic_store_n(&area->magic, INTRO_AREA_MAGIC, __ATOMIC_RELEASE);
 		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	}
 	close(fd);

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "rt_support.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "runtime/marks_private.h"
+
+static void bite(int sig)
+{
+	static const char text[] = "not ok 1 - the watchdog found the test hanging\n";
+
+	(void)!write(STDOUT_FILENO, text, sizeof(text) - 1);
+	_exit(1);
+}
+
+void watchdog(unsigned seconds)
+{
+	signal(SIGALRM, bite);
+	alarm(seconds);
+}
+
+static int64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return t.tv_sec * SEC + t.tv_nsec;
+}
+
+int64_t now_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+int64_t cpu_ns(void)
+{
+	return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+void sleep_ms(unsigned ms)
+{
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * MSEC};
+
+	while (nanosleep(&t, &t))
+		;
+}
+
+void marks_begin(void)
+{
+	struct intro_area *area = intro__area();
+
+	assert_non_null(area);
+	for (unsigned i = 0; i < INTRO_AREA_SLOTS; i++)
+		area->slot[i].tail = area->slot[i].head;
+	area->enabled = INTRO_MARKS_MONOTONIC;
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const struct intro_rec_mark *x = a, *y = b;
+
+	if (x->rec.ts != y->rec.ts)
+		return x->rec.ts < y->rec.ts ? -1 : 1;
+	return 0;
+}
+
+struct intro_rec_mark *marks_end(size_t *n)
+{
+	struct intro_area *area = intro__area();
+	struct intro_rec_mark *all = NULL;
+	size_t have = 0;
+
+	area->enabled = INTRO_MARKS_OFF;
+	for (unsigned i = 0; i < INTRO_AREA_SLOTS; i++) {
+		struct intro_area_slot *slot = &area->slot[i];
+		uint64_t head = slot->head, tail = slot->tail;
+
+		assert_true(head - tail <= INTRO_AREA_RING_BYTES);
+		all = realloc(all, have * sizeof(*all) + (size_t)(head - tail) + 1);
+		for (; tail != head; tail += sizeof(*all))
+			memcpy(&all[have++],
+			       &area->ring[i].data[tail & (INTRO_AREA_RING_BYTES - 1)],
+			       sizeof(*all));
+		slot->tail = head;
+	}
+	qsort(all, have, sizeof(*all), by_time);
+	*n = have;
+	return all;
+}
+
+int marks_find(const struct intro_rec_mark *m, size_t n, size_t from, uint8_t kind, uint64_t task)
+{
+	for (size_t i = from; i < n; i++)
+		if (m[i].rec.kind == kind && (!task || m[i].task == task))
+			return (int)i;
+	return -1;
+}
+
+unsigned marks_count(const struct intro_rec_mark *m, size_t n, uint8_t kind, uint64_t task)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < n; i++)
+		count += m[i].rec.kind == kind && (!task || m[i].task == task);
+	return count;
+}
+
+unsigned count_threads(const char *prefix)
+{
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *entry;
+	unsigned count = 0;
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir))) {
+		char path[300], comm[32] = "";
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+		file = fopen(path, "re");
+		if (!file)
+			continue;
+		if (fgets(comm, sizeof(comm), file) && !strncmp(comm, prefix, strlen(prefix)))
+			count++;
+		fclose(file);
+	}
+	closedir(dir);
+	return count;
+}
+
+unsigned count_children(void)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	unsigned count = 0;
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir))) {
+		char path[300], line[512] = "", *end;
+		FILE *file;
+		int ppid;
+
+		if (entry->d_name[0] < '0' || entry->d_name[0] > '9')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
+		file = fopen(path, "re");
+		if (!file)
+			continue;
+		if (fgets(line, sizeof(line), file) && (end = strrchr(line, ')')) &&
+		    sscanf(end + 1, " %*c %d", &ppid) == 1 && ppid == getpid())
+			count++;
+		fclose(file);
+	}
+	closedir(dir);
+	return count;
+}
+
+unsigned count_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
+}
+
+void gate_wait(struct gate *gate)
+{
+	gate->waiting++;
+	while (!gate->open)
+		sleep_ms(1);
+}
+
+void gate_open(struct gate *gate)
+{
+	gate->open = 1;
+}
+
+void gate_expect(struct gate *gate, unsigned n)
+{
+	while (gate->waiting < n)
+		sleep_ms(1);
+}

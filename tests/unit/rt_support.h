@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef TESTS_RT_SUPPORT_H
+#define TESTS_RT_SUPPORT_H
+/* rt_support.h - what the tests of the runtime share. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <introspect/executor.h>
+#include <introspect/mark.h>
+
+#define MSEC 1000000ll
+#define SEC 1000000000ll
+
+#define POOL_OPTIONS(...)                                                                          \
+	(&(struct intro_executor_options){.size = sizeof(struct intro_executor_options),           \
+					  __VA_ARGS__})
+
+/* Ends the test program with a failure when it is not done after `seconds`. */
+void watchdog(unsigned seconds);
+
+int64_t now_ns(void);
+int64_t cpu_ns(void); /* of the whole process */
+void sleep_ms(unsigned ms);
+
+/* Throws away what the rings hold, and turns marks on. */
+void marks_begin(void);
+/* Turns marks off; all of this process tree since marks_begin, by time. The caller frees. */
+struct intro_rec_mark *marks_end(size_t *n);
+/* The first of that kind for that task (any task: 0), from index `from` on; or -1. */
+int marks_find(const struct intro_rec_mark *m, size_t n, size_t from, uint8_t kind, uint64_t task);
+unsigned marks_count(const struct intro_rec_mark *m, size_t n, uint8_t kind, uint64_t task);
+
+/* Threads of this process whose name begins so; children (zombies too) of this process; open fds.
+ */
+unsigned count_threads(const char *prefix);
+unsigned count_children(void);
+unsigned count_fds(void);
+
+/* A gate that tasks wait at. */
+struct gate {
+	_Atomic uint32_t open;
+	_Atomic uint32_t waiting;
+};
+void gate_wait(struct gate *gate);
+void gate_open(struct gate *gate);
+/* Until n wait at it. */
+void gate_expect(struct gate *gate, unsigned n);
+
+#endif
