@@ -19,6 +19,7 @@ static const __u64 fd_syscalls[FD_SYSCALLS / 64] = {
 #if defined(__TARGET_ARCH_x86)
 #define SYS_FUTEX 202
 #define SYS_FUTEX_COMPAT 240
+#define SYS_SCHED_YIELD 24
 	/* read write ioctl pread64 pwrite64 readv writev sendfile connect accept sendto recvfrom */
 	[0] = SYS(0) | SYS(1) | SYS(16) | SYS(17) | SYS(18) | SYS(19) | SYS(20) | SYS(40) |
 	      SYS(42) | SYS(43) | SYS(44) | SYS(45) | SYS(46) | SYS(47),
@@ -32,6 +33,7 @@ static const __u64 fd_syscalls[FD_SYSCALLS / 64] = {
 	[5] = SYS(326) | SYS(327) | SYS(328), /* copy_file_range preadv2 pwritev2 */
 #elif defined(__TARGET_ARCH_arm64)
 #define SYS_FUTEX 98
+#define SYS_SCHED_YIELD 124
 	/* fcntl ioctl flock ftruncate fallocate getdents64 read */
 	[0] = SYS(25) | SYS(29) | SYS(32) | SYS(46) | SYS(47) | SYS(61) | SYS(63),
 	/* write readv writev pread64 pwrite64 preadv pwritev sendfile vmsplice splice fsync
@@ -114,6 +116,26 @@ static __always_inline void asleep_why(struct task_struct *task, struct asleep *
 		why->flags = INTRO_SWITCH_KTHREAD;
 	else
 		asleep_registers(task, why);
+}
+
+/*
+ * A thread that can run left the CPU on its way back to user mode: at a reschedule, or because it
+ * asked to (sched_yield). Only its system call tells, so only that one is reported.
+ */
+static __always_inline void asleep_yielded(struct task_struct *task, struct asleep *why)
+{
+	struct pt_regs *regs;
+
+	if (task->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER))
+		return;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+#if defined(__TARGET_ARCH_x86)
+	if (regs->orig_ax == SYS_SCHED_YIELD && !(task->thread_info.status & TS_COMPAT))
+		why->sysnr = SYS_SCHED_YIELD;
+#elif defined(__TARGET_ARCH_arm64)
+	if (regs->syscallno == SYS_SCHED_YIELD)
+		why->sysnr = SYS_SCHED_YIELD;
+#endif
 }
 
 /* enum intro_off of a task state that is not 0. */

@@ -67,7 +67,9 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 		task_introduce(ring, ts, cpu, next);
 	if (!whole_system && unlikely(!bit_test(known_bits, prev_tid)))
 		task_introduce(ring, ts, cpu, prev);
-	if (prev_state) {
+	if (!prev_state && !preempt) {
+		asleep_yielded(prev, &why);
+	} else if (prev_state) {
 		asleep_why(prev, &why);
 		prev_state = asleep_state(prev_state);
 		if (unlikely(prev_state == INTRO_OFF_DEAD))

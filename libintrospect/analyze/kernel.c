@@ -81,9 +81,15 @@ static void book_run(struct intro_replay *replay, struct thread *thread, const s
 		intro__book(thread, replay->now, INTRO_STATE_RUNNING, 0, 0);
 		return;
 	}
+	/*
+	 * It got the CPU unseen, from somebody whose leaving was not recorded; not before this
+	 * CPU's last recorded switch.
+	 */
 	if (thread->target && thread->since < replay->now)
 		intro__strange(replay);
-	intro__book(thread, replay->now, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_LOST, 0);
+	if (thread->since < cpu->last_switch)
+		intro__book(thread, cpu->last_switch, thread->state, thread->cause, thread->detail);
+	intro__book(thread, replay->now, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_UNRECORDED, 0);
 }
 
 static void enter_off(struct intro_replay *replay, struct thread *thread,
@@ -95,8 +101,8 @@ static void enter_off(struct intro_replay *replay, struct thread *thread,
 
 	if (off == INTRO_OFF_RUNNABLE || sw->state & INTRO_SWITCH_PREEMPT) {
 		intro__enter(replay, thread, INTRO_STATE_RUNNABLE,
-			     sw->state & INTRO_SWITCH_PREEMPT ? INTRO_RUNNABLE_PREEMPTED
-							      : INTRO_RUNNABLE_YIELDED,
+			     sw->sysnr == INTRO_SYS_NONE ? INTRO_RUNNABLE_PREEMPTED
+							 : INTRO_RUNNABLE_YIELDED,
 			     0);
 		intro__queue_join(replay, thread);
 		return;

@@ -78,7 +78,7 @@ struct intro_rec {
 
 /* Why `prev` left the CPU: the low nibble of intro_rec_switch.state. */
 enum intro_off {
-	INTRO_OFF_RUNNABLE = 0, /* preempted, or gave way (sched_yield) */
+	INTRO_OFF_RUNNABLE = 0, /* preempted; or it gave way: sysnr is then sched_yield's */
 	INTRO_OFF_SLEEP = 1,	/* TASK_INTERRUPTIBLE */
 	INTRO_OFF_DISK = 2,	/* TASK_UNINTERRUPTIBLE and not idle: page I/O, disk, mm locks */
 	INTRO_OFF_STOPPED = 3,	/* job control or ptrace */
@@ -104,8 +104,10 @@ struct intro_rec_switch {
 	 * Otherwise the low byte of the second argument.
 	 */
 	__u8 arg1;
-	__s16 sysnr; /* the system call that prev sleeps in, or INTRO_SYS_NONE */
-	__u64 arg0;  /* its first argument */
+	/* The system call that prev sleeps in (when RUNNABLE: sched_yield or none), or
+	 * INTRO_SYS_NONE */
+	__s16 sysnr;
+	__u64 arg0; /* its first argument */
 };
 
 /*

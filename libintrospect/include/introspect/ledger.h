@@ -65,7 +65,9 @@ enum intro_account {
 	X(UNKNOWN_BEGIN, 81, UNKNOWN, "begin")	       /* before the trace's first record */       \
 	X(UNKNOWN_END, 82, UNKNOWN, "end")	       /* open when the trace ended */             \
 	X(UNKNOWN_NO_KERNEL, 83, UNKNOWN, "no kernel records") /* marks, but not its thread */     \
-	X(UNKNOWN_DIED, 84, UNKNOWN, "died")		       /* its worker died; end not marked */
+	X(UNKNOWN_DIED, 84, UNKNOWN, "died") /* its worker died; end not marked */                 \
+	X(UNKNOWN_UNRECORDED, 85, UNKNOWN,                                                         \
+	  "not recorded") /* a switch that the kernel kept to itself */
 
 enum intro_cause {
 #define INTRO_CAUSE_ENUM(NAME, value, account, text) INTRO_##NAME = value,
