@@ -74,7 +74,10 @@ static void book_run(struct intro_replay *replay, struct thread *thread, const s
 {
 	uint64_t from = max_u64(cpu->gap_until, cpu->last_switch);
 
-	if (intro__settle(replay, thread, from, INTRO_STATE_RUNNING, 0, 0))
+	/* a bystander may have taken the CPU from another unrecorded */
+	if (intro__settle(replay, thread, from,
+			  thread->target ? INTRO_STATE_RUNNING : INTRO_STATE_UNKNOWN,
+			  INTRO_UNKNOWN_NO_KERNEL, 0))
 		return;
 	intro__queue_leave(replay, thread);
 	if (thread->state == INTRO_STATE_RUNNING || thread->by_snapshot) {
