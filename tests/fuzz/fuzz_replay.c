@@ -42,7 +42,8 @@ static void on_thread(void *ctx, const struct intro_thread *thread)
 		sum += thread->states_ns[state];
 	if (thread->last_ns < thread->first_ns || sum > thread->last_ns - thread->first_ns)
 		abort();
-	check_ledger(&thread->in_tasks);
+	if (thread->in_tasks)
+		check_ledger(thread->in_tasks);
 }
 
 static void on_pool(void *ctx, const struct intro_pool *pool)

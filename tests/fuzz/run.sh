@@ -7,8 +7,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${FUZZ_SECONDS:-60}
 out=build/fuzz
-flags=(-std=gnu11 -g -O1 -D_GNU_SOURCE -fno-omit-frame-pointer -Wall -Wextra -Wno-unused-parameter
-    -Wno-missing-field-initializers -Ilibintrospect/include -Ilibintrospect
+flags=(-std=gnu11 -g -O1 -D_GNU_SOURCE -fno-omit-frame-pointer -Wall -Wextra -Werror -Wno-unused-parameter
+    -Wno-missing-field-initializers -Ilibintrospect/include -Ilibintrospect -Ibuild/gen
     -fsanitize=address,undefined -fno-sanitize-recover=undefined)
 libs=$(pkg-config --libs libzstd zlib json-c)
 mkdir -p "$out"
@@ -29,7 +29,7 @@ for name in "$@"; do
     # shellcheck disable=SC2086
     clang "${flags[@]}" -fsanitize=fuzzer "tests/fuzz/$name.c" "${objects[@]}" $libs -lm -o "$out/$name"
     mkdir -p "$out/corpus/$name"
-    if [ "$name" = fuzz_trace ]; then "$out/seeds" "$out/corpus/$name"; fi
+    "$out/seeds" "$name" "$out/corpus/$name"
     echo "== $name, $seconds s"
     "$out/$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
         -verbosity=0 -artifact_prefix="$out/$name-" "$out/corpus/$name" || status=1
