@@ -7,6 +7,7 @@
  * since the record before (so that times mostly stay small, as in a trace) and whose kind is
  * mapped to one that exists three times out of four.
  */
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,10 +67,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	};
 	struct intro_replay_options options = {.size = sizeof(options)};
 	struct intro_replay_totals totals;
-	union {
-		struct intro_rec rec;
-		uint8_t bytes[INTRO_ROW_BYTES * INTRO_ROWS_MAX];
-	} record;
 	struct intro_replay *replay;
 	uint64_t now = 1000;
 
@@ -84,21 +81,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!replay)
 		abort();
 	for (size_t at = 1; at + INTRO_ROW_BYTES <= size;) {
-		size_t left = size - at, bytes;
+		size_t left = size - at,
+		       rows = 1 + (data[at + offsetof(struct intro_rec, rows)] & 1);
+		size_t bytes = rows * INTRO_ROW_BYTES;
+		/* exactly its size, so that ASan sees who looks behind it */
+		struct intro_rec *record = calloc(rows, INTRO_ROW_BYTES);
 
-		memset(&record, 0, sizeof(record));
-		memcpy(&record, data + at, left < sizeof(record) ? left : sizeof(record));
-		if (record.rec.kind & 0xc0)
-			record.rec.kind = kinds[record.rec.kind % sizeof(kinds)];
-		record.rec.rows = 1 + (record.rec.rows & 1);
-		bytes = (size_t)record.rec.rows * INTRO_ROW_BYTES;
-		/* a quarter of them leap, if need be to the end of time */
-		if ((record.rec.ts >> 56 & 3) != 3)
-			record.rec.ts &= 0xffff;
-		record.rec.ts = record.rec.ts > UINT64_MAX - now ? UINT64_MAX : now + record.rec.ts;
-		now = record.rec.ts;
-		if (intro_replay_push(replay, &record.rec))
+		if (!record)
 			abort();
+		memcpy(record, data + at, left < bytes ? left : bytes);
+		record->rows = (uint8_t)rows;
+		if (record->kind & 0xc0)
+			record->kind = kinds[record->kind % sizeof(kinds)];
+		/* a quarter of them leap, if need be to the end of time */
+		if ((record->ts >> 56 & 3) != 3)
+			record->ts &= 0xffff;
+		record->ts = record->ts > UINT64_MAX - now ? UINT64_MAX : now + record->ts;
+		now = record->ts;
+		if (intro_replay_push(replay, record))
+			abort();
+		free(record);
 		at += bytes;
 	}
 	if (intro_replay_finish(replay, &totals))
