@@ -7,7 +7,7 @@
 #include "render.h"
 #include "render_causes.h"
 
-#define BAR_CELLS 32
+#define BAR_CELLS 28
 /* Shown of many, unless all are wanted. */
 #define POOLS_SHOWN 8
 #define WORKERS_SHOWN 16
