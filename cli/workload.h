@@ -136,6 +136,9 @@ struct crew {
 	struct job *jobs;
 	struct truth *truths; /* NULL: not wanted */
 	size_t tasks, submitted;
+	/* At most so many wait or run: a caller that keeps a backlog, not one that drops all at
+	 * once. */
+	size_t window;
 	bool process;
 };
 
@@ -146,6 +149,8 @@ struct crew *crew_new(struct workload_run *run, enum intro_pool_kind kind, const
 struct job *crew_job(struct crew *crew);
 /* A job to spin for about `ns` of CPU time, its right result worked out. */
 struct job *crew_job_spin(struct crew *crew, uint64_t ns);
+/* Whether crew_submit would not have to wait for an earlier task. */
+bool crew_has_room(struct crew *crew);
 /* What to do with a job, under the name by which reports group. */
 struct task_kind {
 	intro_task_fn fn;

@@ -7,6 +7,9 @@
 
 #include "workload.h"
 
+/* Tasks in flight for each worker: one runs, and one is there when it ends. */
+#define BACKLOG 2
+
 static int crew_allocate(struct crew *crew, void *shared)
 {
 	size_t n = crew->tasks ? crew->tasks : 1;
@@ -47,8 +50,11 @@ struct crew *crew_new(struct workload_run *run, enum intro_pool_kind kind, const
 		workload_fail("out of memory");
 		return NULL;
 	}
-	*crew = (struct crew){
-		.run = run, .name = name, .tasks = tasks, .process = kind == INTRO_POOL_PROCESS};
+	*crew = (struct crew){.run = run,
+			      .name = name,
+			      .tasks = tasks,
+			      .window = BACKLOG * workers,
+			      .process = kind == INTRO_POOL_PROCESS};
 	/* memory first: process workers inherit the truth's mapping */
 	if (crew_allocate(crew, shared) == 0)
 		crew->executor = crew->process ? intro_process_executor_new(&options)
@@ -76,12 +82,31 @@ struct job *crew_job_spin(struct crew *crew, uint64_t ns)
 	return job;
 }
 
+/* The task that must have ended before the next is submitted; NULL: none. */
+static struct intro_future *crew_gate(struct crew *crew)
+{
+	return crew->submitted < crew->window ? NULL
+					      : &crew->futures[crew->submitted - crew->window];
+}
+
+bool crew_has_room(struct crew *crew)
+{
+	struct intro_future *gate = crew_gate(crew);
+
+	return !gate || intro_future_done(gate);
+}
+
 int crew_submit(struct crew *crew, const struct task_kind *kind)
 {
+	struct intro_future *gate = crew_gate(crew);
 	size_t i = crew->submitted;
 	struct job *job = &crew->jobs[i];
+	struct intro_error error;
 	int err;
 
+	/* how it ended is looked at in crew_wait */
+	if (gate)
+		intro_future_error(gate, INTRO_FOREVER, &error);
 	if (job->truth) {
 		job->truth->name = kind->name;
 		job->truth->submit_ns = workload_now();

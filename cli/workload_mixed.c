@@ -46,33 +46,49 @@ static int mix_request(struct mix *mix, const struct task_kind kinds[5])
 	return crew_submit(crew, &kinds[kind]);
 }
 
-/* Requests come in bursts; the other two pools get all their work at once. */
+/* One more for the pool, unless it has enough. 1: submitted; 0: not now; -1: failed. */
+static int mix_offer(struct mix *mix, struct crew *crew, const struct task_kind kinds[7])
+{
+	uint64_t *seed = &mix->run->seed, length = mix->run->length_ns;
+	int status;
+
+	if (crew->submitted == crew->tasks || !crew_has_room(crew))
+		return 0;
+	if (crew == mix->web) {
+		status = mix_request(mix, kinds);
+	} else {
+		crew_job_spin(crew, workload_around(seed, (crew == mix->resize ? 4 : 8) * length));
+		status = crew_submit(crew, crew == mix->resize ? &kinds[5] : &kinds[6]);
+	}
+	return status ? -1 : 1;
+}
+
+/* Keeps the three pools supplied; when all have enough, looks again in a moment. */
 static int mix_submit(struct mix *mix)
 {
-	const struct task_kind kinds[5] = {
+	const struct task_kind kinds[7] = {
 		task_kind(task_spin, "render"), task_kind(task_lock, "query"),
-		task_kind(task_file, "store"), task_kind(task_sleep, "backend"),
-		task_kind(task_pipe, "stream")};
-	struct task_kind picture = task_kind(task_spin, "picture");
-	struct task_kind script = task_kind(task_gil, "script");
-	uint64_t *seed = &mix->run->seed, length = mix->run->length_ns;
+		task_kind(task_file, "store"),	task_kind(task_sleep, "backend"),
+		task_kind(task_pipe, "stream"), task_kind(task_spin, "picture"),
+		task_kind(task_gil, "script"),
+	};
+	struct crew *const crews[] = {mix->resize, mix->scripts, mix->web};
 	const struct job nobody = {0};
+	size_t left = mix->run->tasks;
 
-	while (mix->resize->submitted < mix->resize->tasks) {
-		crew_job_spin(mix->resize, workload_around(seed, 4 * length));
-		if (crew_submit(mix->resize, &picture))
-			return 1;
-	}
-	while (mix->scripts->submitted < mix->scripts->tasks) {
-		crew_job_spin(mix->scripts, workload_around(seed, 8 * length));
-		if (crew_submit(mix->scripts, &script))
-			return 1;
-	}
-	while (mix->web->submitted < mix->web->tasks) {
-		if (mix_request(mix, kinds))
-			return 1;
-		if (mix->web->submitted % 40 == 0)
-			job_sleep(&nobody, workload_around(seed, 10 * length));
+	while (left) {
+		size_t offered = 0;
+
+		for (size_t i = 0; i < sizeof(crews) / sizeof(crews[0]); i++) {
+			int n = mix_offer(mix, crews[i], kinds);
+
+			if (n < 0)
+				return 1;
+			offered += (size_t)n;
+		}
+		left -= offered;
+		if (!offered)
+			job_sleep(&nobody, 1000000);
 	}
 	return 0;
 }
