@@ -48,12 +48,12 @@ static void on_submit(struct intro_replay *replay, const struct intro_rec_mark *
 	struct task *task = intro__task_find(replay, mark->task);
 
 	marker(replay, mark->rec.tid);
-	if (task && task->begin_unseen && task->start && !task->name[0]) {
+	if (task && task->begin_unseen && task->start && !task->name) {
 		/* two rings, one moment: its start was read first */
 		task->submit = task->start;
 		task->before_ns = 0;
 		task->begin_unseen = 0;
-		task->name = intro__name(replay, mark->b);
+		task->name = mark->b;
 		return;
 	}
 	if (task) {
@@ -63,7 +63,7 @@ static void on_submit(struct intro_replay *replay, const struct intro_rec_mark *
 	task = intro__task_new(replay, mark->task, mark->a);
 	if (!task)
 		return;
-	task->name = intro__name(replay, mark->b);
+	task->name = mark->b;
 	task->submit = replay->now;
 	task->begin_unseen = 0;
 }

@@ -60,7 +60,7 @@ enum phase {
 struct task {
 	uint64_t id;
 	struct pool *pool; /* number 0 stands for those over the limit; NULL: out of memory */
-	const char *name;
+	uint32_t name;	   /* of intro__name, when it ends: its definition may come late */
 	enum phase phase;
 	uint8_t status;	       /* enum intro_status of END or RESULT */
 	bool unseen;	       /* ended, but that was lost */

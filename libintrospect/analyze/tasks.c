@@ -59,7 +59,6 @@ struct task *intro__task_new(struct intro_replay *replay, uint64_t id, uint32_t 
 	replay->tasks_n++;
 	TAILQ_INSERT_TAIL(&replay->all_tasks, task, all);
 	task->id = id;
-	task->name = "";
 	task->gaps_at_submit = replay->mark_gaps;
 	/* until its SUBMIT is seen it was submitted before the trace began, or in a gap */
 	task->submit = replay->mark_gaps ? replay->mark_gap_from : replay->begin;
@@ -254,7 +253,7 @@ static void finalize(struct intro_replay *replay, struct task *task, uint64_t do
 		.pool = task->pool ? task->pool->id : 0,
 		.pool_name = task->pool ? task->pool->name : "",
 		.worker_tid = task->worker_tid,
-		.name = task->name,
+		.name = intro__name(replay, task->name),
 		.status = status_of(task),
 		.submit_ns = task->submit,
 		.take_ns = task->take,
