@@ -274,7 +274,7 @@ int intro_executor_map(struct intro_executor *executor, intro_task_fn fn, const 
 	int64_t deadline = intro__deadline(timeout_ns);
 	int err;
 
-	if (!fn || !done || (!items && item_size))
+	if (!fn || !done || (n && item_size && !items))
 		return -EINVAL;
 	if (!n)
 		return 0;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -132,6 +133,33 @@ unsigned count_threads(const char *prefix)
 	}
 	closedir(dir);
 	return count;
+}
+
+unsigned count_threads_left(const char *prefix)
+{
+	unsigned n, tries = 2000;
+
+	while ((n = count_threads(prefix)) && tries--)
+		sleep_ms(1);
+	return n;
+}
+
+void until_asleep(uint32_t tid)
+{
+	char path[64], line[64];
+	bool asleep = false;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%u/syscall", tid);
+	for (int tries = 0; tries < 2000 && !asleep; tries++) {
+		FILE *file = fopen(path, "re");
+
+		sleep_ms(file ? 1 : 50);
+		if (!file)
+			return;
+		if (fgets(line, sizeof(line), file))
+			asleep = atol(line) == SYS_futex && line[0] != 'r';
+		fclose(file);
+	}
 }
 
 unsigned count_children(void)

@@ -34,9 +34,14 @@ struct intro_rec_mark *marks_end(size_t *n);
 int marks_find(const struct intro_rec_mark *m, size_t n, size_t from, uint8_t kind, uint64_t task);
 unsigned marks_count(const struct intro_rec_mark *m, size_t n, uint8_t kind, uint64_t task);
 
+/* Until the thread sleeps in a futex, as far as that can be seen. */
+void until_asleep(uint32_t tid);
+
 /* Threads of this process whose name begins so; children (zombies too) of this process; open fds.
  */
 unsigned count_threads(const char *prefix);
+/* The same once the joined are gone: the kernel shows them a moment longer. */
+unsigned count_threads_left(const char *prefix);
 unsigned count_children(void);
 unsigned count_fds(void);
 
