@@ -21,7 +21,8 @@ static struct intro__sleep classify_futex(uint8_t operation, uint64_t address, u
 	case FUTEX_LOCK_PI2:
 		return sleep_of(INTRO_BLOCKED_LOCK, address);
 	default:
-		return sleep_of(INTRO_BLOCKED_CONDITION, address);
+		/* glibc's condition variable has its waiters sleep on two words, in turn */
+		return sleep_of(INTRO_BLOCKED_CONDITION, address & ~(uint64_t)7);
 	}
 }
 

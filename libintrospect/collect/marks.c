@@ -36,8 +36,10 @@ struct intro__marks *intro__marks_new(void)
 {
 	struct intro__marks *marks = calloc(1, sizeof(*marks));
 
-	if (marks)
-		intro__clock_init(&marks->clock);
+	if (!marks)
+		return NULL;
+	intro__clock_init(&marks->clock);
+	marks->began = intro__clock_sample(&marks->clock);
 	return marks;
 }
 
@@ -299,7 +301,7 @@ static int put_def(struct drain *drain, const struct intro_area_def *shared)
 	def.reserved0 = 0;
 	def.reserved1 = 0;
 	clean_name(def.name);
-	return drain->sink->put(drain->sink->ctx, INTRO_STREAM_CONTROL, &def, sizeof(def));
+	return drain->sink->put(drain->sink->ctx, INTRO_STREAM_DEFS, &def, sizeof(def));
 }
 
 /* A definition may be late (its writer was preempted, or killed): later ones are told before it. */

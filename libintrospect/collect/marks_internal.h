@@ -48,6 +48,7 @@ struct intro__marks {
 	struct file_id refused[REFUSED_MAX];
 	unsigned int refusals;
 	pid_t find_next;     /* where the next search goes on; 0: at the start */
+	uint64_t began;	     /* the time of all definitions, see INTRO_STREAM_DEFS */
 	uint64_t now;	     /* of the drain under way */
 	unsigned int checks; /* of thread numbers, in this drain */
 	struct intro__marks_stats stats;

@@ -33,40 +33,12 @@ double intro__cpu_s(void)
 	return used.tv_sec + used.tv_nsec / 1e9;
 }
 
-/*
- * The control stream has several authors (snapshots, definitions): keep its order. Snapshots and
- * definitions are timed when they are read, so a correction is a matter of microseconds.
- */
-static int put_control(struct intro_session *session, const void *records, size_t bytes)
-{
-	const uint8_t *from = records;
-	uint8_t copy[INTRO_ROW_BYTES * INTRO_ROWS_MAX];
-
-	for (size_t at = 0, size; at < bytes; at += size) {
-		struct intro_rec *rec = (struct intro_rec *)copy;
-		int error;
-
-		size = ((const struct intro_rec *)(from + at))->rows * INTRO_ROW_BYTES;
-		memcpy(copy, from + at, size);
-		if (rec->ts < session->control_ts)
-			rec->ts = session->control_ts;
-		session->control_ts = rec->ts;
-		error = intro_trace_writer_append(session->writer, INTRO_STREAM_CONTROL, copy,
-						  size);
-		if (error)
-			return error;
-	}
-	return 0;
-}
-
 static int put(void *ctx, uint32_t stream, const void *records, size_t bytes)
 {
 	struct intro_session *session = ctx;
 
 	if (!bytes)
 		return 0;
-	if (stream == INTRO_STREAM_CONTROL)
-		return put_control(session, records, bytes);
 	return intro_trace_writer_append(session->writer, stream, records, bytes);
 }
 

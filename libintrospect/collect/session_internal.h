@@ -21,9 +21,8 @@ struct intro_session {
 	struct intro_trace_writer *writer;
 	struct intro__launch launch;
 	struct intro__sink sink;
-	int stop_fd;	     /* an eventfd: intro_session_stop writes to it */
-	int target_fd;	     /* PID mode: readable when the process has ended */
-	uint64_t control_ts; /* the last time written to the control stream */
+	int stop_fd;   /* an eventfd: intro_session_stop writes to it */
+	int target_fd; /* PID mode: readable when the process has ended */
 	uint64_t start_ns, end_ns, start_unix_ns;
 	uint64_t drains;
 	bool launched, ended; /* the command runs; it has been waited for */

@@ -25,7 +25,12 @@ extern "C" {
 
 /* Streams: kernel records by CPU come first, so that ties in time put the kernel before marks. */
 #define INTRO_STREAM_CPU(cpu) ((uint32_t)(cpu))
-#define INTRO_STREAM_CONTROL 0x0000ffffu /* the collector's own records: snapshots, DEF, LOST */
+/*
+ * DEF records, all with the time when recording began: a merged reader has every name before the
+ * first mark that uses it, however late it was defined.
+ */
+#define INTRO_STREAM_DEFS 0x0000fffeu
+#define INTRO_STREAM_CONTROL 0x0000ffffu /* the collector's own records: snapshots */
 #define INTRO_STREAM_MARKS(n) (0x00010000u + (uint32_t)(n))
 #define INTRO_STREAM_META 0xffffffffu
 
