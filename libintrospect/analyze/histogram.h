@@ -11,7 +11,7 @@
 
 #define HISTOGRAM_SUB_BITS 9
 #define HISTOGRAM_SUBS (1u << HISTOGRAM_SUB_BITS)
-#define HISTOGRAM_OCTAVES (64 - HISTOGRAM_SUB_BITS)
+#define HISTOGRAM_OCTAVES (64 - HISTOGRAM_SUB_BITS + 1)
 
 struct intro__histogram {
 	uint64_t n, sum, max;

@@ -134,14 +134,13 @@ static void merge_into(struct intro_split *to, const struct intro_split *from)
 }
 
 /*
- * Frees one entry: the smallest that is not folded yet and is not the only one of its class goes to
- * the folded one of its class, or to the smallest other. There are more entries than classes, so
- * there is always one.
+ * The smallest entry that is not folded yet and is not the only one of its class. There are more
+ * entries than classes, so a full ledger always has one.
  */
-static void fold_smallest(struct intro_ledger *ledger)
+static struct intro_split *smallest(struct intro_ledger *ledger)
 {
 	uint8_t members[CAUSES_MAX * 4] = {0};
-	struct intro_split *small = NULL, *to = NULL;
+	struct intro_split *small = NULL;
 
 	for (uint32_t i = 0; i < ledger->splits; i++)
 		members[fold_class(&ledger->split[i])]++;
@@ -153,20 +152,39 @@ static void fold_smallest(struct intro_ledger *ledger)
 		if (!small || split->ns < small->ns)
 			small = split;
 	}
-	for (uint32_t i = 0; i < ledger->splits; i++) {
-		struct intro_split *split = &ledger->split[i];
+	return small;
+}
 
-		if (split == small || fold_class(split) != fold_class(small))
+/* What `split` would fold into: the folded entry of its class, or the smallest other. */
+static struct intro_split *fold_target(struct intro_ledger *ledger, const struct intro_split *split)
+{
+	struct intro_split *to = NULL;
+
+	for (uint32_t i = 0; i < ledger->splits; i++) {
+		struct intro_split *other = &ledger->split[i];
+
+		if (other == split || fold_class(other) != fold_class(split))
 			continue;
-		if (is_folded(split)) {
-			to = split;
-			break;
-		}
-		if (!to || split->ns < to->ns)
-			to = split;
+		if (is_folded(other))
+			return other;
+		if (!to || other->ns < to->ns)
+			to = other;
 	}
-	merge_into(to, small);
-	*small = ledger->split[--ledger->splits];
+	return to;
+}
+
+/* Into a full ledger: the smaller of the new and the smallest of the old is folded. */
+static void insert_full(struct intro_ledger *ledger, const struct intro_split *key)
+{
+	struct intro_split *small = smallest(ledger);
+	struct intro_split *to = fold_target(ledger, key);
+
+	if (to && is_folded(to) && key->ns <= small->ns) {
+		to->ns += key->ns;
+		return;
+	}
+	merge_into(fold_target(ledger, small), small);
+	*small = *key;
 }
 
 void intro__ledger_book_split(struct intro_ledger *ledger, const struct intro_split *key)
@@ -186,8 +204,9 @@ void intro__ledger_book_split(struct intro_ledger *ledger, const struct intro_sp
 		return;
 	}
 	if (ledger->splits == INTRO_LEDGER_SPLITS)
-		fold_smallest(ledger);
-	ledger->split[ledger->splits++] = *key;
+		insert_full(ledger, key);
+	else
+		ledger->split[ledger->splits++] = *key;
 }
 
 void intro_ledger_book(struct intro_ledger *ledger, enum intro_cause cause, uint64_t detail,
