@@ -12,6 +12,35 @@ struct asleep {
 	__u8 flags; /* INTRO_SWITCH_* */
 };
 
+/* Linux 6.2 and later: typed reads of untyped pointers, a tenth of the price of the helper's. */
+extern void *bpf_rdonly_cast(void *object, __u32 type_id) __ksym __weak;
+#define read_as(type, pointer)                                                                     \
+	((type *)bpf_rdonly_cast((void *)(pointer), bpf_core_type_id_kernel(type)))
+
+/*
+ * Where a thread's user registers lie from the start of its kernel stack: the size of stacks and
+ * what is kept above the registers differ by kernel. Found by the first snapshot, which asks the
+ * helper; 0 before that. Reading them at that place saves the helper's call, 20 to 35 ns a switch.
+ */
+__u64 regs_offset;
+
+static __always_inline void regs_find(struct task_struct *task)
+{
+	volatile __u64 regs = bpf_task_pt_regs(task), stack = (__u64)task->stack;
+
+	if (!regs_offset && regs > stack && regs - stack < 1 << 20)
+		regs_offset = regs - stack;
+}
+
+static __always_inline struct pt_regs *regs_of(struct task_struct *task)
+{
+	__u64 offset = regs_offset;
+
+	if (bpf_rdonly_cast && likely(offset))
+		return read_as(struct pt_regs, task->stack + offset);
+	return (struct pt_regs *)bpf_task_pt_regs(task);
+}
+
 #define SYS(nr) (1ull << ((nr)&63))
 #define FD_SYSCALLS 512
 /* The system calls that may sleep and whose first argument is a descriptor, by number. */
@@ -54,18 +83,23 @@ static const __u64 fd_syscalls[FD_SYSCALLS / 64] = {
 static __always_inline __u8 file_type(struct task_struct *task, __u32 fd)
 {
 	struct files_struct *files = task->files;
-	struct fdtable *fdt;
 	struct file **slot, *file = NULL;
 	struct inode *inode = NULL;
 	unsigned short mode = 0;
+	struct fdtable *fdt;
 
 	if (!files)
 		return 0;
 	fdt = files->fdt;
 	if (fd >= fdt->max_fds)
 		return 0;
-	slot = fdt->fd;
-	if (bpf_probe_read_kernel(&file, sizeof(file), slot + fd) || !file ||
+	slot = fdt->fd + fd;
+	if (bpf_rdonly_cast) {
+		/* any kernel type that begins with a pointer will do for the slot */
+		file = read_as(struct file, read_as(struct list_head, slot)->next);
+		return file ? file->f_inode->i_mode >> 12 : 0;
+	}
+	if (bpf_probe_read_kernel(&file, sizeof(file), slot) || !file ||
 	    bpf_probe_read_kernel(&inode, sizeof(inode), &file->f_inode) || !inode ||
 	    bpf_probe_read_kernel(&mode, sizeof(mode), &inode->i_mode))
 		return 0;
@@ -74,7 +108,7 @@ static __always_inline __u8 file_type(struct task_struct *task, __u32 fd)
 
 static __always_inline void asleep_registers(struct task_struct *task, struct asleep *why)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct pt_regs *regs = regs_of(task);
 	__u64 nr, arg1, futex = SYS_FUTEX;
 
 #if defined(__TARGET_ARCH_x86)

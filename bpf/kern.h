@@ -20,6 +20,10 @@ struct thread_info {
 	__u32 cpu;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
 struct inode {
 	unsigned short i_mode;
 };
@@ -51,6 +55,7 @@ struct sched_info {
 
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	unsigned int __state;
 	unsigned int flags;
 	int on_cpu;

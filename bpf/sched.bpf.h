@@ -88,11 +88,11 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	return 0;
 }
 
-static __always_inline void waking_write(__u8 kind, struct task_struct *task)
+static __always_inline void waking_write(__u8 kind, struct task_struct *task,
+					 struct task_struct *waker)
 {
 	__u32 cpu = bpf_get_smp_processor_id(), task_on = task_cpu(task);
 	struct intro_ring *ring = ring_of(cpu);
-	struct task_struct *waker = bpf_get_current_task_btf();
 	struct intro_rec_waking *rec;
 	__u64 ts;
 
@@ -122,10 +122,12 @@ static __always_inline void waking_write(__u8 kind, struct task_struct *task)
 SEC("tp_btf/sched_waking")
 int BPF_PROG(on_waking, struct task_struct *task)
 {
-	if (task == bpf_get_current_task_btf())
+	struct task_struct *waker = bpf_get_current_task_btf();
+
+	if (task == waker)
 		__sync_fetch_and_add(&self_wakings, 1);
 	else if (target_has(task->pid))
-		waking_write(INTRO_KIND_WAKING, task);
+		waking_write(INTRO_KIND_WAKING, task, waker);
 	return 0;
 }
 
@@ -133,7 +135,7 @@ SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(on_wakeup_new, struct task_struct *task)
 {
 	if (target_has(task->pid))
-		waking_write(INTRO_KIND_WAKEUP_NEW, task);
+		waking_write(INTRO_KIND_WAKEUP_NEW, task, bpf_get_current_task_btf());
 	return 0;
 }
 

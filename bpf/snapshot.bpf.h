@@ -42,7 +42,11 @@ int on_snapshot(struct bpf_iter__task *ctx)
 	struct intro_rec_task name = {};
 	__u64 ts = bpf_ktime_get_ns();
 
-	if (!task || !target_has(task->pid))
+	if (!task)
+		return 0;
+	if (!(task->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER)))
+		regs_find(task);
+	if (!target_has(task->pid))
 		return 0;
 	if (snapshot_when == INTRO_SNAPSHOT_BEGIN || !bit_test(known_bits, task->pid)) {
 		task_fill(&name, ts, INTRO_KIND_TASK, task_cpu(task), task, 0);
