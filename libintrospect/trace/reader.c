@@ -58,25 +58,40 @@ struct chunk intro__chunk_of(const struct itr_chunk_header *header, uint64_t off
 	};
 }
 
-int intro__chunk_read(struct intro_trace *trace, const struct chunk *chunk, uint8_t *raw)
+/* The index has a copy of the header: damage to it in the file loses nothing, and is told. */
+static void check_copy(struct intro_trace *trace, struct chunk *chunk, const uint8_t *in_file)
 {
+	struct itr_chunk_header header;
+
+	memcpy(&header, in_file, sizeof(header));
+	if (chunk->flags & CHUNK_HEADER_BAD || intro__chunk_header_valid(&header))
+		return;
+	chunk->flags |= CHUNK_HEADER_BAD;
+	trace->damage.bad_bytes += sizeof(header);
+}
+
+int intro__chunk_read(struct intro_trace *trace, struct chunk *chunk, uint8_t *raw)
+{
+	const size_t before = sizeof(struct itr_chunk_header);
 	uint32_t bytes = chunk->stored_bytes;
-	int err = intro__buffer_need(&trace->stored, bytes);
+	int err = intro__buffer_need(&trace->stored, before + bytes);
+	const uint8_t *stored;
 
 	if (err)
 		return err;
-	err = intro__trace_read(trace, trace->stored.data, bytes,
-				chunk->offset + sizeof(struct itr_chunk_header));
+	err = intro__trace_read(trace, trace->stored.data, before + bytes, chunk->offset);
 	if (err)
 		return err == -ENODATA ? -EBADMSG : err;
-	if (intro__crc(trace->stored.data, bytes) != chunk->payload_crc)
+	stored = trace->stored.data + before;
+	check_copy(trace, chunk, trace->stored.data);
+	if (intro__crc(stored, bytes) != chunk->payload_crc)
 		return -EBADMSG;
-	return intro__codec_decode(trace->codec, chunk->codec, trace->stored.data, bytes, raw,
+	return intro__codec_decode(trace->codec, chunk->codec, stored, bytes, raw,
 				   chunk->raw_bytes);
 }
 
 /* The same to trace->raw. */
-static int read_raw(struct intro_trace *trace, const struct chunk *chunk)
+static int read_raw(struct intro_trace *trace, struct chunk *chunk)
 {
 	int err = intro__buffer_need(&trace->raw, chunk->raw_bytes);
 
@@ -114,7 +129,7 @@ int intro__trace_keep(struct intro_trace *trace, const struct chunk *chunk)
 	return 0;
 }
 
-static bool merge_meta(struct intro_trace *trace, const struct chunk *chunk)
+static bool merge_meta(struct intro_trace *trace, struct chunk *chunk)
 {
 	struct json_tokener *tokener;
 	struct json_object *object;

@@ -7,8 +7,9 @@
 #include "trace/codec.h"
 
 enum {
-	CHUNK_COUNTED = 1, /* its damage is in intro_trace.damage already */
-	CHUNK_MISSING = 2, /* no payload: a LOST record stands for it */
+	CHUNK_COUNTED = 1,    /* its damage is in intro_trace.damage already */
+	CHUNK_MISSING = 2,    /* no payload: a LOST record stands for it */
+	CHUNK_HEADER_BAD = 4, /* in the file; the index had it whole. Counted already */
 };
 
 /* A hole in a stream is beside one of its chunks. */
@@ -49,7 +50,7 @@ struct intro_trace {
 /* Exactly `bytes` at offset; -ENODATA when the file ends before. */
 int intro__trace_read(const struct intro_trace *trace, void *to, size_t bytes, uint64_t offset);
 /* Decodes to raw (raw_bytes of room). -EBADMSG when damaged, or what pread(2) says. */
-int intro__chunk_read(struct intro_trace *trace, const struct chunk *chunk, uint8_t *raw);
+int intro__chunk_read(struct intro_trace *trace, struct chunk *chunk, uint8_t *raw);
 /* Adds the chunk to the damage, once. */
 void intro__chunk_bad(struct intro_trace *trace, struct chunk *chunk);
 bool intro__chunk_header_valid(const struct itr_chunk_header *header);
