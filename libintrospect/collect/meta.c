@@ -12,6 +12,7 @@
 
 #include <json-c/json.h>
 
+#include "collect/machine.h"
 #include "collect/session_internal.h"
 
 static void add_text(struct json_object *to, const char *key, const char *value)
@@ -24,24 +25,11 @@ static void add_number(struct json_object *to, const char *key, uint64_t value)
 	json_object_object_add(to, key, json_object_new_uint64(value));
 }
 
-/* The first line of a file; false when there is none. */
-static bool read_line(const char *path, char *text, size_t size)
-{
-	FILE *file = fopen(path, "re");
-	bool got = file && fgets(text, size, file);
-
-	if (file)
-		fclose(file);
-	if (got)
-		text[strcspn(text, "\n")] = 0;
-	return got;
-}
-
 static long read_number(const char *path, long otherwise)
 {
 	char text[64];
 
-	return read_line(path, text, sizeof(text)) ? strtol(text, NULL, 10) : otherwise;
+	return intro__read_line(path, text, sizeof(text)) ? strtol(text, NULL, 10) : otherwise;
 }
 
 static int node_of(int cpu)
@@ -85,57 +73,16 @@ static void add_topology(struct json_object *meta)
 	json_object_object_add(meta, "topology", all);
 }
 
-/*
- * The path of our cgroup in the hierarchy of `controller` ("" for version 2), under its usual mount
- * point. The command starts in the same one.
- */
-static bool cgroup_directory(const char *controller, char *path, size_t size)
-{
-	FILE *file = fopen("/proc/self/cgroup", "re");
-	char line[4096];
-	bool found = false;
-
-	while (file && !found && fgets(line, sizeof(line), file)) {
-		char *names = strchr(line, ':'), *where = names ? strchr(names + 1, ':') : NULL;
-
-		if (!where)
-			continue;
-		*names++ = 0;
-		*where++ = 0;
-		where[strcspn(where, "\n")] = 0;
-		if (strcmp(names, controller))
-			continue;
-		snprintf(path, size, "/sys/fs/cgroup%s%s%.3000s", *controller ? "/" : "",
-			 controller, where);
-		found = true;
-	}
-	if (file)
-		fclose(file);
-	return found;
-}
-
-static void add_limit(struct json_object *to, const char *key, const char *controller,
-		      const char *file)
-{
-	char path[4096], full[4200], text[64];
-
-	if (cgroup_directory(controller, path, sizeof(path))) {
-		snprintf(full, sizeof(full), "%s/%s", path, file);
-		if (read_line(full, text, sizeof(text)) && !json_object_object_get(to, key))
-			add_text(to, key, text);
-	}
-}
-
 static void add_cgroup(struct json_object *meta)
 {
 	struct json_object *cgroup = json_object_new_object();
+	char cpu[64] = "", memory[64] = "";
 
-	add_limit(cgroup, "cpu_max", "", "cpu.max");
-	add_limit(cgroup, "memory_max", "", "memory.max");
-	/* version 1 */
-	add_limit(cgroup, "cpu_max", "cpu", "cpu.cfs_quota_us");
-	add_limit(cgroup, "cpu_max", "cpu,cpuacct", "cpu.cfs_quota_us");
-	add_limit(cgroup, "memory_max", "memory", "memory.limit_in_bytes");
+	intro__cgroup_limits(cpu, memory, sizeof(cpu));
+	if (*cpu)
+		add_text(cgroup, "cpu_max", cpu);
+	if (*memory)
+		add_text(cgroup, "memory_max", memory);
 	json_object_object_add(meta, "cgroup", cgroup);
 }
 
