@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -34,12 +35,17 @@ struct worker {
 	size_t capacity;
 };
 
-static void quit(int status)
+static __attribute__((noreturn)) void quit(int status)
 {
 	fflush(stdout);
 	fflush(stderr);
 	intro__slot_release();
-	_exit(status);
+	/*
+	 * Not even _exit: a leak checker hooked into that would miss the threads that are not
+	 * in this process, and take what they own for lost.
+	 */
+	syscall(SYS_exit_group, status);
+	__builtin_unreachable();
 }
 
 static ssize_t receive(int fd, void *to, size_t size)

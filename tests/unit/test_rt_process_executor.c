@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The process pool: what goes through it, its processes, its marks. Dying workers: test_rt_process_death.c.
+ */
+#include "rt_support.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MANY 10000
+#define BIG ((size_t)64 << 20)
+
+static int echo(struct intro_call *call)
+{
+	return intro_call_return(call, (void *)call->arg, call->size);
+}
+
+static int give_pid(struct intro_call *call)
+{
+	pid_t pid = getpid();
+
+	return intro_call_return(call, &pid, sizeof(pid));
+}
+
+static struct intro_executor *new_pool(unsigned workers)
+{
+	struct intro_executor *e =
+		intro_process_executor_new(POOL_OPTIONS(.name = "test", .workers = workers));
+
+	assert_non_null(e);
+	return e;
+}
+
+static void submit(struct intro_executor *e, struct intro_future *f, intro_task_fn fn,
+		   const void *arg, size_t size)
+{
+	intro_future_init(f);
+	assert_int_equal(intro_executor_submit(e, f, fn, arg, size), 0);
+}
+
+static pid_t pid_of_one_worker(struct intro_executor *e)
+{
+	struct intro_result result;
+	struct intro_future f;
+	pid_t pid;
+
+	submit(e, &f, give_pid, NULL, 0);
+	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, &result), 0);
+	pid = *(pid_t *)result.data;
+	intro_future_destroy(&f);
+	return pid;
+}
+
+/* A gate that other processes see. */
+static struct gate *shared_gate(void)
+{
+	struct gate *gate = mmap(NULL, sizeof(*gate), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(gate != MAP_FAILED);
+	return gate;
+}
+
+static int wait_at_gate(struct intro_call *call)
+{
+	gate_wait(*(struct gate *const *)call->arg);
+	return 0;
+}
+
+static void bytes_there_and_back(void **state)
+{
+	static const size_t sizes[] = {0,    1,	   63,	 64,   65,    4071,    4072,	4073,
+				       4095, 4096, 4097, 8193, 65537, 1000003, 3u << 20};
+	struct intro_executor *e = new_pool(2);
+	unsigned char *bytes = malloc(3u << 20);
+
+	for (size_t i = 0; i < 3u << 20; i++)
+		bytes[i] = (unsigned char)(i * 7 + i / 256);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct intro_result result;
+		struct intro_future f;
+
+		submit(e, &f, echo, bytes, sizes[i]);
+		if (sizes[i])
+			bytes[0] ^= 0xff; /* the copy is made: this is not seen */
+		assert_int_equal(intro_future_result(&f, INTRO_FOREVER, &result), 0);
+		assert_int_equal(result.size, sizes[i]);
+		if (sizes[i]) {
+			bytes[0] ^= 0xff;
+			assert_memory_equal(result.data, bytes, sizes[i]);
+		}
+		intro_future_destroy(&f);
+	}
+	free(bytes);
+	intro_executor_free(e);
+}
+
+static int check_and_return_big(struct intro_call *call)
+{
+	const unsigned char *in = call->arg;
+	unsigned char *out;
+	int ret;
+
+	if (call->size != BIG || in[0] != 1 || in[BIG - 1] != 2)
+		return 1;
+	out = malloc(BIG);
+	memset(out, 3, BIG);
+	ret = intro_call_return(call, out, BIG);
+	free(out);
+	return ret;
+}
+
+static void large_ones_in_both_directions_at_once(void **state)
+{
+	struct intro_executor *e = new_pool(1);
+	unsigned char *bytes = calloc(1, BIG);
+	struct intro_future f[2];
+
+	bytes[0] = 1;
+	bytes[BIG - 1] = 2;
+	for (int i = 0; i < 2; i++)
+		submit(e, &f[i], check_and_return_big, bytes, BIG);
+	for (int i = 0; i < 2; i++) {
+		struct intro_result result;
+
+		assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, &result), 0);
+		assert_int_equal(result.size, BIG);
+		assert_int_equal(((unsigned char *)result.data)[BIG - 1], 3);
+		intro_future_destroy(&f[i]);
+	}
+	free(bytes);
+	intro_executor_free(e);
+}
+
+static void what_submit_refuses(void **state)
+{
+	struct intro_executor *e = new_pool(1);
+	struct intro_future f;
+
+	intro_future_init(&f);
+	assert_int_equal(intro_executor_submit(e, &f, echo, "x", ((size_t)1 << 30) + 1), -EMSGSIZE);
+	assert_int_equal(intro_executor_submit(e, &f, echo, NULL, 1), -EINVAL);
+	assert_int_equal(intro_executor_submit(e, &f, NULL, NULL, 0), -EINVAL);
+	assert_int_equal(intro_future_id(&f), 0);
+	assert_int_equal(intro_executor_submit(e, &f, echo, "x", 1), 0); /* it is as new */
+	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, NULL), 0);
+	intro_future_destroy(&f);
+	intro_executor_free(e);
+}
+
+static int fails(struct intro_call *call)
+{
+	intro_call_return(call, "dropped", 8);
+	intro_call_error(call, "%s on %u", call->worker, call->index);
+	return *(const int *)call->arg;
+}
+
+static void errors(void **state)
+{
+	struct intro_executor *e = new_pool(1);
+	struct intro_error error;
+	struct intro_future f;
+	int code = 4;
+
+	submit(e, &f, fails, &code, sizeof(code));
+	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, NULL), -EREMOTEIO);
+	assert_int_equal(intro_future_error(&f, 0, &error), 0);
+	assert_int_equal(error.code, 4);
+	assert_string_equal(error.text, "test/0 on 0");
+	intro_future_destroy(&f);
+	intro_executor_free(e);
+}
+
+static void many_tasks(void **state)
+{
+	struct intro_future *f = aligned_alloc(64, MANY * sizeof(*f));
+	struct intro_executor *e = new_pool(3);
+	char payload[100] = {0};
+
+	for (int i = 0; i < MANY; i++) {
+		memcpy(payload, &i, sizeof(i));
+		submit(e, &f[i], echo, payload, i % 2 ? 100 : 4);
+	}
+	for (int i = 0; i < MANY; i++) {
+		struct intro_result result;
+
+		assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, &result), 0);
+		assert_int_equal(result.size, i % 2 ? 100 : 4);
+		assert_memory_equal(result.data, &i, sizeof(i));
+		intro_future_destroy(&f[i]);
+	}
+	intro_executor_free(e);
+	free(f);
+}
+
+static void processes_come_and_go(void **state)
+{
+	unsigned fds = count_fds();
+	struct intro_executor *e;
+
+	assert_int_equal(count_children(), 0);
+	for (int round = 0; round < 3; round++) {
+		e = new_pool(4);
+		assert_int_equal(count_children(), 4);
+		assert_int_not_equal(pid_of_one_worker(e), getpid());
+		intro_executor_free(e);
+		assert_int_equal(count_children(), 0);
+		assert_int_equal(count_fds(), fds);
+	}
+}
+
+static void *make_pool(void *arg)
+{
+	return new_pool(1);
+}
+
+static void a_pool_outlives_the_thread_that_made_it(void **state)
+{
+	pthread_t thread;
+	void *e;
+
+	pthread_create(&thread, NULL, make_pool, NULL);
+	pthread_join(thread, &e);
+	sleep_ms(20);
+	assert_int_not_equal(pid_of_one_worker(e), getpid());
+	intro_executor_free(e);
+}
+
+static int initialize(struct intro_call *call)
+{
+	call->initial = (void *)((uintptr_t)call->arg + call->index);
+	return 0;
+}
+
+struct identity {
+	char worker[32];
+	char comm[16];
+	unsigned index;
+	uintptr_t initial;
+	sigset_t blocked;
+	bool sigint_ignored;
+	bool sigterm_default;
+};
+
+static int identify(struct intro_call *call)
+{
+	struct identity id = {.index = call->index, .initial = (uintptr_t)call->initial};
+	struct sigaction action;
+
+	snprintf(id.worker, sizeof(id.worker), "%s", call->worker);
+	prctl(PR_GET_NAME, id.comm);
+	pthread_sigmask(SIG_SETMASK, NULL, &id.blocked);
+	sigaction(SIGINT, NULL, &action);
+	id.sigint_ignored = action.sa_handler == SIG_IGN;
+	sigaction(SIGTERM, NULL, &action);
+	id.sigterm_default = action.sa_handler == SIG_DFL;
+	return intro_call_return(call, &id, sizeof(id));
+}
+
+static void handler(int sig)
+{
+}
+
+static void what_a_worker_is(void **state)
+{
+	struct intro_executor *e;
+	struct intro_result result;
+	struct intro_future f[8];
+	sigset_t usr2;
+
+	signal(SIGTERM, handler);
+	sigemptyset(&usr2);
+	sigaddset(&usr2, SIGUSR2);
+	pthread_sigmask(SIG_BLOCK, &usr2, NULL);
+	e = intro_process_executor_new(POOL_OPTIONS(.name = "a pool with a name", .workers = 2,
+						    .initializer = initialize,
+						    .initarg = (void *)1000));
+	pthread_sigmask(SIG_UNBLOCK, &usr2, NULL);
+	signal(SIGTERM, SIG_DFL);
+	for (int i = 0; i < 8; i++)
+		submit(e, &f[i], identify, NULL, 0);
+	for (int i = 0; i < 8; i++) {
+		struct identity *id;
+		char name[32];
+
+		assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, &result), 0);
+		id = result.data;
+		assert_true(id->index < 2);
+		assert_int_equal(id->initial, 1000 + id->index);
+		snprintf(name, sizeof(name), "a pool with a name/%u", id->index);
+		assert_string_equal(id->worker, name);
+		snprintf(name, sizeof(name), "a pool with a/%u", id->index);
+		assert_string_equal(id->comm, name);
+		assert_true(sigismember(&id->blocked, SIGUSR2));
+		assert_false(sigismember(&id->blocked, SIGUSR1));
+		assert_true(id->sigint_ignored && id->sigterm_default);
+		intro_future_destroy(&f[i]);
+	}
+	intro_executor_free(e);
+}
+
+static void cancelling(void **state)
+{
+	struct gate *gate = shared_gate();
+	struct intro_executor *e = new_pool(1);
+	struct intro_future f[6];
+	char payload[200] = {0};
+
+	submit(e, &f[0], wait_at_gate, &gate, sizeof(gate));
+	submit(e, &f[1], echo, payload, sizeof(payload));
+	gate_expect(gate, 1);
+	while (!intro_future_running(&f[1])) /* handed over ahead, as in Python */
+		sleep_ms(1);
+	assert_false(intro_future_cancel(&f[0]));
+	assert_false(intro_future_cancel(&f[1]));
+	for (int i = 2; i < 6; i++)
+		submit(e, &f[i], echo, payload, sizeof(payload));
+	assert_true(intro_future_cancel(&f[2]));
+	assert_int_equal(intro_future_state(&f[2]), INTRO_FUTURE_CANCELLED);
+	intro_future_cancel(&f[3]);
+	intro_future_destroy(&f[3]);
+	intro_executor_shutdown(e, INTRO_SHUTDOWN_CANCEL_PENDING);
+	assert_int_equal(intro_future_state(&f[2]), INTRO_FUTURE_CANCELLED_AND_NOTIFIED);
+	assert_int_equal(intro_future_state(&f[4]), INTRO_FUTURE_CANCELLED_AND_NOTIFIED);
+	intro_future_init(&f[3]);
+	assert_int_equal(intro_executor_submit(e, &f[3], echo, payload, sizeof(payload)),
+			 -ESHUTDOWN);
+	gate_open(gate);
+	intro_executor_free(e);
+	assert_int_equal(intro_future_result(&f[0], 0, NULL), 0);
+	assert_int_equal(intro_future_result(&f[1], 0, NULL), 0);
+	assert_int_equal(intro_future_result(&f[5], 0, NULL), -ECANCELED);
+	for (int i = 0; i < 6; i++)
+		intro_future_destroy(&f[i]);
+	munmap(gate, sizeof(*gate));
+}
+
+struct chain {
+	struct intro_executor *e;
+	struct intro_future next;
+	struct intro_done_callback cb;
+	_Atomic bool done;
+};
+
+static void submit_next(struct intro_future *future, void *arg)
+{
+	struct chain *chain = arg;
+
+	intro_future_init(&chain->next);
+	if (intro_executor_submit(chain->e, &chain->next, echo, "next", 5))
+		abort();
+	intro_executor_shutdown(chain->e, INTRO_SHUTDOWN_WAIT); /* in the manager: cannot wait */
+	chain->done = true;
+}
+
+static void callbacks_may_use_their_pool(void **state)
+{
+	struct gate *gate = shared_gate(); /* before the fork, or workers have it not */
+	struct chain chain = {.e = new_pool(1), .cb = {.fn = submit_next, .arg = &chain}};
+	struct intro_result result;
+	struct intro_future f;
+
+	submit(chain.e, &f, wait_at_gate, &gate, sizeof(gate));
+	intro_future_add_done_callback(&f, &chain.cb);
+	gate_open(gate);
+	while (!chain.done)
+		sleep_ms(1);
+	assert_int_equal(intro_future_result(&chain.next, INTRO_FOREVER, &result), 0);
+	assert_string_equal(result.data, "next");
+	intro_executor_free(chain.e);
+	intro_future_destroy(&chain.next);
+	intro_future_destroy(&f);
+	munmap(gate, sizeof(*gate));
+}
+
+static int square(struct intro_call *call)
+{
+	uint32_t i = *(const uint32_t *)call->arg;
+	uint64_t s = (uint64_t)i * i;
+
+	if (i % 10 == 9) {
+		intro_call_error(call, "nine of %u", i);
+		return -9;
+	}
+	return intro_call_return(call, &s, i % 10 == 8 ? 0 : sizeof(s));
+}
+
+static int check_square(size_t i, const struct intro_result *result,
+			const struct intro_error *error, void *ctx)
+{
+	char text[32];
+	size_t *n = ctx;
+
+	assert_int_equal(i, *n);
+	++*n;
+	if (i % 10 == 9) {
+		assert_null(result);
+		assert_int_equal(error->code, -9);
+		snprintf(text, sizeof(text), "nine of %zu", i);
+		assert_string_equal(error->text, text);
+	} else {
+		assert_null(error);
+		assert_int_equal(result->size, i % 10 == 8 ? 0 : 8);
+		if (result->size)
+			assert_int_equal(*(uint64_t *)result->data, i * i);
+	}
+	return i == 777 ? 5 : 0;
+}
+
+static void map_in_chunks(void **state)
+{
+	struct intro_executor *e = new_pool(2);
+	uint32_t items[777];
+
+	for (uint32_t i = 0; i < 777; i++)
+		items[i] = i;
+	for (size_t chunk = 0; chunk < 1000; chunk = chunk * 3 + 1) {
+		size_t n = 0;
+
+		assert_int_equal(intro_executor_map(e, square, items, 777, 4, chunk, INTRO_FOREVER,
+						    check_square, &n),
+				 0);
+		assert_int_equal(n, 777);
+	}
+	intro_executor_free(e);
+}
+
+static void wait_and_as_completed(void **state)
+{
+	struct gate *gate = shared_gate();
+	struct intro_executor *e = new_pool(2);
+	struct intro_future f[3], *p[3] = {&f[0], &f[1], &f[2]};
+	struct intro_as_completed *it;
+	bool done[3];
+	size_t i;
+
+	submit(e, &f[0], wait_at_gate, &gate, sizeof(gate));
+	gate_expect(gate, 1);
+	submit(e, &f[1], echo, "x", 1);
+	assert_int_equal(intro_future_wait(p, 2, INTRO_FIRST_COMPLETED, INTRO_FOREVER, done), 1);
+	assert_true(!done[0] && done[1]);
+	assert_int_equal(intro_future_wait(p, 2, INTRO_ALL_COMPLETED, MSEC, done), -ETIMEDOUT);
+	submit(e, &f[2], echo, "y", 1);
+	assert_int_equal(intro_future_result(&f[2], INTRO_FOREVER, NULL), 0);
+	it = intro_as_completed_new(p, 3);
+	assert_int_equal(intro_as_completed_next(it, 0, &i), 1);
+	assert_int_equal(i, 1);
+	assert_int_equal(intro_as_completed_next(it, 0, &i), 1);
+	assert_int_equal(i, 2);
+	assert_int_equal(intro_as_completed_next(it, 0, &i), -ETIMEDOUT);
+	gate_open(gate);
+	assert_int_equal(intro_as_completed_next(it, INTRO_FOREVER, &i), 1);
+	assert_int_equal(i, 0);
+	assert_int_equal(intro_as_completed_next(it, INTRO_FOREVER, &i), 0);
+	intro_as_completed_free(it);
+	intro_executor_free(e);
+	for (i = 0; i < 3; i++)
+		intro_future_destroy(&f[i]);
+	munmap(gate, sizeof(*gate));
+}
+
+static void marks_tell_the_story(void **state)
+{
+	struct intro_executor *e;
+	struct intro_rec_mark *m;
+	struct intro_future f[20];
+	uint32_t pool;
+	size_t n;
+
+	marks_begin();
+	e = new_pool(2);
+	pool = intro_executor_pool_id(e);
+	for (int i = 0; i < 20; i++)
+		submit(e, &f[i], echo, "abc", 3);
+	for (int i = 0; i < 20; i++)
+		intro_future_result(&f[i], INTRO_FOREVER, NULL);
+	intro_executor_free(e);
+	m = marks_end(&n);
+	assert_int_equal(marks_count(m, n, INTRO_KIND_WORKER_START, 0), 2);
+	assert_int_equal(marks_count(m, n, INTRO_KIND_WORKER_STOP, 0), 2);
+	for (int i = 0; i < 20; i++) {
+		static const uint8_t kinds[] = {INTRO_KIND_SUBMIT, INTRO_KIND_TAKE,
+						INTRO_KIND_START, INTRO_KIND_END,
+						INTRO_KIND_RESULT};
+		uint64_t task = intro_future_id(&f[i]);
+		int at[5];
+
+		for (int k = 0; k < 5; k++) {
+			at[k] = marks_find(m, n, 0, kinds[k], task);
+			assert_int_equal(marks_count(m, n, kinds[k], task), 1);
+			assert_true(!k || at[k] > at[k - 1]);
+			assert_true(k > 2 || m[at[k]].a == pool);
+		}
+		assert_int_equal(m[at[0]].rec.tid, getpid());
+		assert_int_equal(m[at[1]].b, m[at[2]].rec.tid); /* handed to who started it */
+		assert_int_not_equal(m[at[2]].rec.tid, getpid());
+		assert_int_equal(m[at[2]].rec.tid, m[at[3]].rec.tid);
+		assert_int_equal(m[at[3]].a, INTRO_STATUS_OK);
+		assert_int_equal(m[at[3]].b, 0);
+		assert_int_equal(m[at[4]].a, INTRO_STATUS_OK);
+		/* waited for: a wake-up of the reader, else a read */
+		assert_int_equal(marks_count(m, n, INTRO_KIND_WAKE, task),
+				 m[at[4]].b == INTRO_END_WAITED);
+		assert_int_equal(marks_count(m, n, INTRO_KIND_READ, task), m[at[4]].b == 0);
+		intro_future_destroy(&f[i]);
+	}
+	free(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bytes_there_and_back),
+		cmocka_unit_test(large_ones_in_both_directions_at_once),
+		cmocka_unit_test(what_submit_refuses),
+		cmocka_unit_test(errors),
+		cmocka_unit_test(many_tasks),
+		cmocka_unit_test(processes_come_and_go),
+		cmocka_unit_test(a_pool_outlives_the_thread_that_made_it),
+		cmocka_unit_test(what_a_worker_is),
+		cmocka_unit_test(cancelling),
+		cmocka_unit_test(callbacks_may_use_their_pool),
+		cmocka_unit_test(map_in_chunks),
+		cmocka_unit_test(wait_and_as_completed),
+		cmocka_unit_test(marks_tell_the_story),
+	};
+
+	watchdog(250);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
