@@ -193,7 +193,8 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 	$(Q)install -m 755 $(B)/introspect $(DESTDIR)$(PREFIX)/bin/
 	$(Q)install -m 644 $(RT_A) $(LIB_A) $(RT_SO) $(LIB_SO) $(DESTDIR)$(PREFIX)/lib/
 	$(Q)for so in $(notdir $(RT_SO) $(LIB_SO)); do ln -sf $$so $(DESTDIR)$(PREFIX)/lib/$${so%.$(SOVERSION)}; done
-	$(Q)install -m 644 $(B)/lib/*.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
+	$(Q)for pc in libintrospect libintrospect-rt; do \
+		sed 's|@PREFIX@|$(PREFIX)|;s|@VERSION@|$(VERSION)|' libintrospect/$$pc.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/$$pc.pc; done
 	$(Q)install -m 644 $(HEADERS) $(DESTDIR)$(PREFIX)/include/introspect/
 	$(Q)for f in docs/man/*.[1-9]; do s=$${f##*.}; install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man$$s/$$(basename $$f); done
 	$(Q)install -m 644 cli/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/introspect
