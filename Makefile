@@ -41,7 +41,7 @@ RT_SRC	:= $(call src,libintrospect/runtime)
 LIB_SRC	:= $(call src,$(addprefix libintrospect/,collect trace analyze export))
 CLI_SRC	:= $(call src,cli)
 UNIT_SRC := $(call src,tests/unit)
-BENCH_SRC := $(call src,tests/bench)
+BENCH_SRC := $(filter-out %.bpf.c,$(call src,tests/bench))
 FUZZ_SRC := $(call src,tests/fuzz)
 SYSPROG_SRC := $(call src,tests/system)
 RT_OBJ	:= $(call obj,$(RT_SRC))
@@ -169,8 +169,12 @@ test-system: all ## the tests that trace this machine (root)
 
 bench: deps ## measure speed and cost against named peers (root; takes minutes)
 	$(Q)$(MAKE) --no-print-directory all bench-programs
-	$(Q)tests/bench/run.sh
-bench-programs: $(BENCH)
+	$(Q)tests/bench/run.py $(BENCH_ARGS)
+bench-programs: $(BENCH) build/bench/empty_switch.bpf.o
+build/bench/%.bpf.o: tests/bench/%.bpf.c
+	@mkdir -p $(@D)
+	$(call say,BPF,$@)$(CLANG) -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter \
+		-I/usr/include/$(shell gcc -print-multiarch) -c $< -o $@
 
 fuzz: all ## run each fuzzer for FUZZ_SECONDS (60)
 	$(Q)tests/fuzz/run.sh
