@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "collect/machine.h"
@@ -45,24 +46,43 @@ static bool cgroup_directory(const char *controller, char *path, size_t size)
 	return found;
 }
 
-static void limit(char *text, size_t size, const char *controller, const char *file)
+static bool limit(char *text, size_t size, const char *controller, const char *file)
 {
 	char path[4096], full[4200];
 
-	if (*text || !cgroup_directory(controller, path, sizeof(path)))
-		return;
+	if (!cgroup_directory(controller, path, sizeof(path)))
+		return false;
 	snprintf(full, sizeof(full), "%s/%s", path, file);
-	if (!intro__read_line(full, text, size))
-		*text = 0;
+	return intro__read_line(full, text, size);
+}
+
+/* Version 1 has two files for what is "QUOTA PERIOD" in version 2, and -1 for "max". */
+static bool limit_cpu_v1(char *text, size_t size, const char *controller)
+{
+	char quota[24], period[24];
+
+	if (!limit(quota, sizeof(quota), controller, "cpu.cfs_quota_us") ||
+	    !limit(period, sizeof(period), controller, "cpu.cfs_period_us"))
+		return false;
+	snprintf(text, size, "%s %s", *quota == '-' ? "max" : quota, period);
+	return true;
+}
+
+/* Version 1 has the largest number of pages for "max". */
+static bool limit_memory_v1(char *text, size_t size)
+{
+	if (!limit(text, size, "memory", "memory.limit_in_bytes"))
+		return false;
+	if (strtoull(text, NULL, 10) >= 1ull << 62)
+		snprintf(text, size, "max");
+	return true;
 }
 
 void intro__cgroup_limits(char *cpu, char *memory, size_t size)
 {
-	*cpu = *memory = 0;
-	limit(cpu, size, "", "cpu.max");
-	limit(memory, size, "", "memory.max");
-	/* version 1 */
-	limit(cpu, size, "cpu", "cpu.cfs_quota_us");
-	limit(cpu, size, "cpu,cpuacct", "cpu.cfs_quota_us");
-	limit(memory, size, "memory", "memory.limit_in_bytes");
+	if (!limit(cpu, size, "", "cpu.max") && !limit_cpu_v1(cpu, size, "cpu") &&
+	    !limit_cpu_v1(cpu, size, "cpu,cpuacct"))
+		*cpu = 0;
+	if (!limit(memory, size, "", "memory.max") && !limit_memory_v1(memory, size))
+		*memory = 0;
 }

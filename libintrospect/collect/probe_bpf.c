@@ -169,7 +169,7 @@ void intro__probe_futex(struct intro__probe *probe, struct intro_probe_row *row)
 		intro__probe_say(row, INTRO_PROBE_MISSING, NOT_LOADED);
 	} else if (watch_sleeper(probe, -1, &wanted) && wanted.snapshot.sysnr == SYS_futex &&
 		   wanted.snapshot.arg0 == (uintptr_t)&sleep_word &&
-		   wanted.snapshot.arg1 == FUTEX_WAIT_PRIVATE) {
+		   wanted.snapshot.arg1 == FUTEX_WAIT) {
 		intro__probe_say(row, INTRO_PROBE_OK, "tell its system call, futex and operation");
 	} else {
 		intro__probe_say(row, INTRO_PROBE_DEGRADED,
