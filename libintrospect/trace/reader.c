@@ -129,14 +129,23 @@ int intro__trace_keep(struct intro_trace *trace, const struct chunk *chunk)
 	return 0;
 }
 
-static bool merge_meta(struct intro_trace *trace, struct chunk *chunk)
+static void merge_object(struct json_object *into, struct json_object *from)
+{
+	struct json_object_iterator at = json_object_iter_begin(from);
+	struct json_object_iterator end = json_object_iter_end(from);
+
+	for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at))
+		json_object_object_add(into, json_object_iter_peek_name(&at),
+				       json_object_get(json_object_iter_peek_value(&at)));
+}
+
+static bool merge_meta(struct intro_trace *trace, const struct chunk *chunk)
 {
 	struct json_tokener *tokener;
 	struct json_object *object;
+	bool good;
 
-	if (chunk->raw_bytes > META_MAX - trace->meta_bytes)
-		return false;
-	if (read_raw(trace, chunk))
+	if (chunk->raw_bytes > META_MAX - trace->meta_bytes || read_raw(trace, chunk))
 		return false;
 	tokener = json_tokener_new();
 	if (!tokener)
@@ -144,15 +153,13 @@ static bool merge_meta(struct intro_trace *trace, struct chunk *chunk)
 	object = json_tokener_parse_ex(tokener, (const char *)trace->raw.data,
 				       (int)chunk->raw_bytes);
 	json_tokener_free(tokener);
-	if (!json_object_is_type(object, json_type_object)) {
-		json_object_put(object);
-		return false;
+	good = json_object_is_type(object, json_type_object);
+	if (good) {
+		trace->meta_bytes += chunk->raw_bytes;
+		merge_object(trace->meta, object);
 	}
-	trace->meta_bytes += chunk->raw_bytes;
-	json_object_object_foreach(object, key, value)
-		json_object_object_add(trace->meta, key, json_object_get(value));
 	json_object_put(object);
-	return true;
+	return good;
 }
 
 int intro__trace_add(struct intro_trace *trace, const struct itr_chunk_header *header,
