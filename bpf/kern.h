@@ -47,6 +47,7 @@ struct signal_struct {
 
 struct sched_entity {
 	__u64 sum_exec_runtime;
+	__u64 prev_sum_exec_runtime; /* when it got the CPU */
 };
 
 struct sched_info {

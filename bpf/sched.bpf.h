@@ -22,6 +22,34 @@ static __noinline int switch_dead(struct intro_ring *ring, __u64 ts, __u32 cpu,
 	return 0;
 }
 
+/*
+ * prev is not who came last. Its run began as long ago as the scheduler has charged it with: both
+ * sums were brought up to date just before this tracepoint.
+ */
+static __noinline int switch_missed(struct intro_ring *ring, __u64 ts, __u32 cpu,
+				    struct task_struct *prev)
+{
+	struct intro_rec_switch *rec;
+	__u64 ran;
+
+	if (!bpf_core_field_exists(prev->se.prev_sum_exec_runtime))
+		return 0;
+	ran = prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime;
+	if (ran > ts)
+		return 0;
+	rec = ring_take(ring, ts, cpu, sizeof(*rec));
+	if (!rec)
+		return 0;
+	rec_head(&rec->rec, ts - ran, INTRO_KIND_SWITCH, 1, cpu, ring->running - 1);
+	rec->next_tid = prev->pid;
+	rec->state = INTRO_SWITCH_LATE;
+	rec->arg1 = 0;
+	rec->sysnr = INTRO_SYS_NONE;
+	rec->arg0 = 0;
+	ring_publish(ring, sizeof(*rec));
+	return 0;
+}
+
 /* With a filter: is this switch recorded? Keeps `contended`. */
 static __always_inline bool switch_wanted(struct intro_ring *ring, bool preempted, __u32 prev_tid,
 					  __u32 next_tid)
@@ -46,10 +74,11 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	__u32 prev_tid = prev->pid, next_tid = next->pid;
 	struct asleep why = {.sysnr = INTRO_SYS_NONE};
 	struct intro_rec_switch *rec;
-	__u64 ts;
+	__u64 ts, running;
 
 	if (!ring)
 		return 0;
+	running = ring->running;
 	/*
 	 * prev_state is what it was before schedule() looked for signals: with one pending the
 	 * thread stays runnable, and only __state says so (before Linux 6.15).
@@ -60,9 +89,14 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	} else if (prev_state && !prev->__state) {
 		prev_state = 0;
 	}
-	if (!whole_system && !switch_wanted(ring, !prev_state, prev_tid, next_tid))
+	if (!whole_system && !switch_wanted(ring, !prev_state, prev_tid, next_tid)) {
+		ring->running = next_tid + 1ull;
 		return 0;
+	}
 	ts = bpf_ktime_get_ns();
+	if (unlikely(running != prev_tid + 1ull) && running && prev_tid)
+		switch_missed(ring, ts, cpu, prev);
+	ring->running = next_tid + 1ull;
 	if (unlikely(!bit_test(known_bits, next_tid)))
 		task_introduce(ring, ts, cpu, next);
 	if (!whole_system && unlikely(!bit_test(known_bits, prev_tid)))

@@ -102,6 +102,10 @@ static void enter_off(struct intro_replay *replay, struct thread *thread,
 	bool early = thread->woken_early;
 	struct intro__sleep sleep;
 
+	if (sw->state & INTRO_SWITCH_LATE) {
+		intro__enter(replay, thread, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_UNRECORDED, 0);
+		return;
+	}
 	if (off == INTRO_OFF_RUNNABLE || sw->state & INTRO_SWITCH_PREEMPT) {
 		intro__enter(replay, thread, INTRO_STATE_RUNNABLE,
 			     sw->sysnr == INTRO_SYS_NONE ? INTRO_RUNNABLE_PREEMPTED
@@ -142,7 +146,7 @@ static void switch_out(struct intro_replay *replay, struct cpu *cpu, uint32_t nu
 	thread->last_cpu = (int32_t)number;
 	if (!(sw->state & INTRO_SWITCH_PREEMPT) && (sw->state & INTRO_OFF_MASK))
 		thread->voluntary++;
-	else
+	else if (!(sw->state & INTRO_SWITCH_LATE))
 		thread->involuntary++;
 	if ((sw->state & INTRO_OFF_MASK) == INTRO_OFF_DEAD)
 		intro__thread_end(replay, thread, false);

@@ -36,8 +36,38 @@ static void count(struct intro__ring *ring, const struct intro_rec *rec)
 	ring->stored++;
 }
 
+static bool is_late(const struct intro_rec *rec)
+{
+	return rec->kind == INTRO_KIND_SWITCH &&
+	       ((const struct intro_rec_switch *)rec)->state & INTRO_SWITCH_LATE;
+}
+
+/* By how much the scheduler's clock may differ from ours over one run: its parts, and ns. */
+#define LATE_PARTS 1000
+#define LATE_NS 100000
+
+/*
+ * A record told late goes to a stream of its own, unless its time makes no sense: before the switch
+ * that it follows (realtime threads have no such account). What it tells is then unknown.
+ */
+static int put_late(struct intro__ring *ring, struct intro_rec *rec, const struct intro__sink *sink)
+{
+	uint64_t slack = LATE_NS;
+
+	if (ring->last_ts > rec->ts)
+		slack += (ring->last_ts - rec->ts) / LATE_PARTS;
+	if (rec->ts + slack < ring->last_switch)
+		return 0;
+	if (rec->ts < ring->last_switch)
+		rec->ts = ring->last_switch;
+	ring->last_switch = rec->ts;
+	count(ring, rec);
+	return sink->put(sink->ctx, INTRO_STREAM_LATE(ring->cpu), rec, INTRO_ROW_BYTES);
+}
+
 /*
  * How many bytes of whole records lie in one piece from the tail on; -1 when one makes no sense. A
+ * late record is a piece of its own. A
  * record that was begun before an interrupt wrote its own has the earlier time but the later
  * place: it takes the time of its neighbour (a few microseconds at most).
  */
@@ -52,9 +82,13 @@ static long piece(struct intro__ring *ring, uint64_t head)
 
 		if (rec->rows == 0 || rec->rows > INTRO_ROWS_MAX || at + bytes > end)
 			return -1;
+		if (is_late(rec))
+			return at == offset ? (long)bytes : (long)(at - offset);
 		if (rec->ts < ring->last_ts)
 			rec->ts = ring->last_ts;
 		ring->last_ts = rec->ts;
+		if (rec->kind == INTRO_KIND_SWITCH)
+			ring->last_switch = rec->ts;
 		count(ring, rec);
 		at += bytes;
 	}
@@ -91,6 +125,14 @@ static int put_open_gap(struct intro__ring *ring, const struct intro__sink *sink
 	return sink->put(sink->ctx, INTRO_STREAM_CPU(ring->cpu), &lost, sizeof(lost));
 }
 
+static int put(struct intro__ring *ring, struct intro_rec *piece, long bytes,
+	       const struct intro__sink *sink)
+{
+	if (is_late(piece))
+		return put_late(ring, piece, sink);
+	return sink->put(sink->ctx, INTRO_STREAM_CPU(ring->cpu), piece, bytes);
+}
+
 int intro__ring_drain(struct intro__ring *ring, const struct intro__sink *sink, bool last)
 {
 	/* Acquire: head before open before the records; pairs with the writers' order. */
@@ -115,8 +157,7 @@ int intro__ring_drain(struct intro__ring *ring, const struct intro__sink *sink, 
 			return -EPROTO;
 		}
 		if (!error)
-			error = sink->put(sink->ctx, INTRO_STREAM_CPU(ring->cpu),
-					  ring->data + offset, bytes);
+			error = put(ring, (struct intro_rec *)(ring->data + offset), bytes, sink);
 		advance(ring, ring->tail + bytes);
 	}
 	if (!error && last)

@@ -99,6 +99,8 @@ static bool read_off(struct words *words, uint8_t *state, uint8_t *arg1, int16_t
 			*state = i;
 	if (!strcmp(word, "preempt"))
 		*state = INTRO_SWITCH_PREEMPT;
+	if (!strcmp(word, "late"))
+		*state = INTRO_SWITCH_LATE;
 	if (*state == 0xff)
 		return false;
 	if (take(words, "kthread"))

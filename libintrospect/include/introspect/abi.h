@@ -87,6 +87,12 @@ enum intro_off {
 };
 #define INTRO_OFF_MASK 0x0f
 /* Flags in the same byte. */
+/*
+ * No program ran at this switch, as happens on kernels that run none while a protected process is
+ * current. It is told when next leaves: ts comes from the scheduler's own account of next's
+ * run; how prev left is not known. In a ring it lies behind later records.
+ */
+#define INTRO_SWITCH_LATE 0x10
 #define INTRO_SWITCH_COMPAT 0x20  /* sysnr is of the 32-bit table */
 #define INTRO_SWITCH_KTHREAD 0x40 /* prev has no user registers: sysnr and args are void */
 #define INTRO_SWITCH_PREEMPT 0x80 /* the kernel took the CPU from it while it could run */
@@ -266,7 +272,7 @@ struct intro_ring {
 	__u64 gap_count;
 	/* Not 0: a target may be waiting for this CPU, so record every switch on it. */
 	__u64 contended;
-	__u64 reserved0;
+	__u64 running; /* 1 + tid of who came last; 0: none seen yet. Only this CPU uses it */
 	__u64 tail; /* on a line of its own */
 	__u64 reserved1[7];
 };

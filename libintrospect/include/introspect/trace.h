@@ -25,6 +25,8 @@ extern "C" {
 
 /* Streams: kernel records by CPU come first, so that ties in time put the kernel before marks. */
 #define INTRO_STREAM_CPU(cpu) ((uint32_t)(cpu))
+/* A CPU's INTRO_SWITCH_LATE records, whose time lies before records written earlier. */
+#define INTRO_STREAM_LATE(cpu) (0x8000u + (uint32_t)(cpu))
 /*
  * DEF records, all with the time when recording began: a merged reader has every name before the
  * first mark that uses it, however late it was defined.
