@@ -139,7 +139,7 @@ static void merge_object(struct json_object *into, struct json_object *from)
 				       json_object_get(json_object_iter_peek_value(&at)));
 }
 
-static bool merge_meta(struct intro_trace *trace, const struct chunk *chunk)
+static bool merge_meta(struct intro_trace *trace, struct chunk *chunk)
 {
 	struct json_tokener *tokener;
 	struct json_object *object;
