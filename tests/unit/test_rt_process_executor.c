@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The process pool: what goes through it, its processes, its marks. Dying workers: test_rt_process_death.c.
+/* The process pool: what goes through it, its processes, its marks. Dying workers:
+ * test_rt_process_death.c.
  */
 #include "rt_support.h"
 

@@ -212,7 +212,8 @@ enum intro_status {
  *   WORKER_START  0             pool                 index  this thread works for the pool
  *   WORKER_STOP   0             pool                 index
  *   SUBMIT        task          pool                 name (a DEF), 0: none
- *   TAKE          task          pool                 tid of the worker it is handed to
+ *   TAKE          task          pool                 tid of the worker it is handed to; none: it
+ *                                                    is taken as it starts (thread pools)
  *   START         task          pool                 0      the function is entered
  *   END           task          enum intro_status    INTRO_END_*   the function returned
  *   RESULT        task          enum intro_status    INTRO_END_*   its future has the result

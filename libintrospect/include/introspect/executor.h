@@ -16,7 +16,23 @@
  *	intro_future_destroy(&future);
  *	intro_executor_free(pool);
  *
- * Thread-safety: every function may be called from any thread, but new/free.
+ * Thread-safety: every function may be called from any thread, but new/free. Tasks and callbacks may
+ * call them too, free excepted; a shutdown from within its own pool does not wait.
+ *
+ * A thread pool is one queue; callbacks run in the worker that ended the task.
+ *
+ * A process pool forks its workers in new, from a thread of its own ("<name>/mgr"), in which
+ * callbacks run as well. What a worker is:
+ *   - a copy of the program as it was at new: functions must be known then (a library
+ *     loaded later is not), memory is not shared, descriptors are;
+ *   - named "<name>/<index>" (prctl), with the signal mask of the thread that called new; handlers of
+ *     the program's are reset to the default, those of faults excepted;
+ *   - deaf to SIGINT: a terminal sends that to the parent too, which decides (what the worker
+ *     exec's inherits this);
+ *   - killed when the parent dies, whatever it does then.
+ * A worker that ends before its time, however, breaks the pool: the other workers are killed and
+ * reaped, then all futures that are not done fail with -EPIPE and a text such as "worker resize/2
+ * (tid 4123) was killed by signal 9 (SIGKILL) during task 17"; submit gives -EPIPE from then on.
  */
 #include <introspect/future.h>
 
@@ -48,9 +64,12 @@ struct intro_call {
  */
 typedef int (*intro_task_fn)(struct intro_call *call);
 
-/* thread pool: the pointer is passed on as it is; process pool: `size` bytes are copied now. */
+/*
+ * thread pool: the pointer is passed on as it is; process pool: `size` bytes are copied now. 0;
+ * -EALREADY the second time; -ENOMEM.
+ */
 int intro_call_return(struct intro_call *call, void *data, size_t size);
-/* The text that goes with the error code; cut at INTRO_ERROR_TEXT - 1. */
+/* The text that goes with the error code; cut at INTRO_ERROR_TEXT - 1. The first one counts. */
 void intro_call_error(struct intro_call *call, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
@@ -59,21 +78,25 @@ struct intro_executor_options {
 	size_t size;
 	const char *name; /* of the pool and the prefix of its workers' names; default "pool" */
 	unsigned workers; /* 0: as many as CPUs this process may use */
-	/* Run by each worker before its first task; not 0: the pool is broken. */
+	/*
+	 * Run by each worker before its first task; not 0: the pool is broken. A process
+	 * pool's workers see initarg as it was at new; a thread pool's may run it at any time.
+	 */
 	int (*initializer)(struct intro_call *call); /* may store to call->initial */
 	void *initarg;				     /* call->arg of the initializer */
 	size_t initarg_size;
 	unsigned prefetch; /* process pool: tasks handed to a worker ahead; 0: 1 */
 };
 
-/* NULL and errno. Thread workers start on demand, while none is idle; processes at once. */
+/* NULL and errno (EINVAL, E2BIG: options from a newer header, ENOMEM, or fork's). Thread workers start on demand, while none is idle; processes at once. */
 struct intro_executor *intro_thread_executor_new(const struct intro_executor_options *options);
 struct intro_executor *intro_process_executor_new(const struct intro_executor_options *options);
 
 /*
  * Hands `fn(arg, size)` to the pool; `future` is initialised, PENDING and not yet submitted,
  * and stays the caller's memory. A process pool copies the bytes before it returns. 0;
- * -ESHUTDOWN after shutdown; -EPIPE when the pool is broken; -EINVAL; -ENOMEM; -EMSGSIZE.
+ * -ESHUTDOWN after shutdown; -EPIPE when the pool is broken; -EINVAL; -ENOMEM; -EAGAIN when there
+ * is no thread to run it; process pools: -EMSGSIZE beyond 1 GiB. Then the future is as it was.
  */
 int intro_executor_submit(struct intro_executor *executor, struct intro_future *future,
 			  intro_task_fn fn, const void *arg, size_t size);
@@ -85,7 +108,9 @@ int intro_executor_submit_named(struct intro_executor *executor, struct intro_fu
  * fn over n items of item_size bytes each, `chunk` items a task (0: 1); for each item in
  * order, as its result comes: done(index, result or NULL, error or NULL, ctx); done may return not
  * 0 to stop, which cancels the rest. Returns 0; the first not-0 of done; -ETIMEDOUT; as submit.
- * Thread pools see a pointer into `items`, process pools a copy of the item's bytes.
+ * Thread pools see a pointer into `items`, process pools a copy of the item's bytes. An item
+ * that fails does not keep the others of its chunk from running. A process's result is valid only
+ * within done. When map returns early it has waited for the chunks that were running.
  */
 typedef int (*intro_map_done_fn)(size_t index, const struct intro_result *result,
 				 const struct intro_error *error, void *ctx);
@@ -104,6 +129,7 @@ void intro_executor_free(struct intro_executor *executor);
 
 /* 0 while sound; else why it is broken: names the worker and its signal or status. */
 int intro_executor_broken(struct intro_executor *executor, struct intro_error *error);
+/* How many workers it may have. */
 unsigned intro_executor_workers(const struct intro_executor *executor);
 uint32_t intro_executor_pool_id(const struct intro_executor *executor);
 

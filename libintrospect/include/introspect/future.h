@@ -10,8 +10,9 @@
  *
  * Ownership. The caller owns the memory of a struct intro_future, from intro_future_init until it
  * is done (FINISHED or CANCELLED_AND_NOTIFIED) *and* intro_future_destroy returned, which waits
- * for whoever is still inside it. No allocation is made for a future; add_done_callback takes
- * the node's memory from the caller too.
+ * for whoever is still inside it: the pool that runs it, callbacks. A future that has not started is
+ * cancelled and taken back from its pool without a wait. No allocation is made for a
+ * future; add_done_callback takes the node's memory from the caller too.
  *
  * Times are relative nanoseconds; INTRO_FOREVER waits without limit, 0 polls.
  * Errors are negative errno values. Thread-safe throughout unless a line says otherwise.
@@ -73,7 +74,11 @@ bool intro_future_cancelled(const struct intro_future *future);
 bool intro_future_running(const struct intro_future *future);
 bool intro_future_done(const struct intro_future *future);
 
-/* true: it is cancelled (now or before); false: running or finished, too late. */
+/*
+ * true: it is cancelled (now or before); false: running or finished, too late. As in Python its
+ * result and callbacks know at once, while wait and as_completed hold it for done only when its
+ * pool has met it (CANCELLED_AND_NOTIFIED).
+ */
 bool intro_future_cancel(struct intro_future *future);
 
 /*
@@ -103,7 +108,10 @@ enum intro_wait_when {
 int intro_future_wait(struct intro_future *const *futures, size_t n, enum intro_wait_when when,
 		      int64_t timeout_ns, bool *done);
 
-/* Yields n futures as they complete, each once, those already done first. Not thread-safe. */
+/*
+ * Yields n futures as they complete, each once (one given twice: under its first index), those
+ * already done first. `futures` and what was not yielded must stay until free. Not thread-safe.
+ */
 struct intro_as_completed;
 struct intro_as_completed *intro_as_completed_new(struct intro_future *const *futures, size_t n);
 /* 1 and *index (into futures); 0 when all were yielded; -ETIMEDOUT. */
