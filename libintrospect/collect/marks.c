@@ -294,8 +294,7 @@ static int put_def(struct drain *drain, const struct intro_area_def *shared)
 		drain->marks->stats.malformed++;
 		return 0;
 	}
-	/* made since then, so this is before each mark that can refer to it */
-	def.rec.ts = drain->area->drained_ns;
+	def.rec.ts = drain->marks->began;
 	def.rec.cpu = INTRO_CPU_NONE;
 	def.id = own_id(drain, def.id);
 	def.reserved0 = 0;
@@ -367,7 +366,6 @@ static int drain_area(struct drain *drain, size_t *budget, unsigned int *fill)
 		if (!error)
 			error = drain_slot(drain, slot, budget, fill);
 	}
-	drain->area->drained_ns = drain->marks->now;
 	return error;
 }
 

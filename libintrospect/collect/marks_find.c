@@ -106,7 +106,6 @@ int intro__area_open(struct intro__marks *marks, int fd, uid_t uid)
 	}
 	area->fd = fd;
 	area->uid = uid;
-	area->drained_ns = intro__clock_sample(&marks->clock);
 	skip_the_past(marks, area);
 	marks->area[marks->areas++] = area;
 	atomic_store_explicit(&area->shared->enabled,

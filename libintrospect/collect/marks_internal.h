@@ -35,7 +35,6 @@ struct area {
 	struct file_id id;
 	unsigned int slots; /* above this none has been used so far */
 	unsigned int drains;
-	uint64_t drained_ns;		   /* when last, or when it was opened */
 	unsigned int defs;		   /* below this all are told */
 	uint8_t told[INTRO_AREA_DEFS / 8]; /* by number: a bit each */
 	struct mark_ring ring[INTRO_AREA_SLOTS];
