@@ -78,6 +78,11 @@ void intro__book_now(struct intro_replay *replay, struct thread *thread)
 		thread->gap_from = thread->since;
 		return;
 	}
+	if (thread->never_slept) {
+		/* asleep, or woken before it left its CPU: only what comes next can tell */
+		intro__book(thread, replay->now, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_UNRECORDED, 0);
+		return;
+	}
 	intro__queue_settle(replay, thread);
 	intro__book(thread, replay->now, thread->state, thread->cause, thread->detail);
 }
@@ -92,6 +97,8 @@ void intro__book_end(struct intro_replay *replay, struct thread *thread)
 			    thread->seen ? INTRO_UNKNOWN_END : INTRO_UNKNOWN_NO_KERNEL, 0);
 		return;
 	}
+	if (thread->never_slept)
+		intro__book(thread, replay->now, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_END, 0);
 	intro__book_now(replay, thread);
 }
 
@@ -143,6 +150,11 @@ void intro__make_uncertain(struct intro_replay *replay, struct thread *thread)
 	if (thread->on_cpu != CPU_NOWHERE) {
 		replay->cpus[thread->on_cpu]->current = NULL;
 		thread->on_cpu = CPU_NOWHERE;
+	}
+	if (thread->never_slept) {
+		thread->state = INTRO_STATE_UNKNOWN;
+		thread->cause = INTRO_UNKNOWN_UNRECORDED;
+		thread->detail = 0;
 	}
 	thread->uncertain = true;
 	thread->gap_from = replay->now;

@@ -65,8 +65,8 @@ static void evict(struct intro_replay *replay, struct cpu *cpu)
 		return;
 	}
 	intro__strange(replay);
-	intro__book(thread, replay->now, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_LOST, 0);
-	intro__enter(replay, thread, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_LOST, 0);
+	intro__book(thread, replay->now, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_UNRECORDED, 0);
+	intro__enter(replay, thread, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_UNRECORDED, 0);
 	intro__make_uncertain(replay, thread);
 }
 
@@ -172,7 +172,7 @@ static void book_rerun(struct intro_replay *replay, struct thread *thread)
 		if (thread->target)
 			intro__strange(replay);
 		intro__book(thread, replay->now, INTRO_STATE_UNKNOWN,
-			    thread->target ? INTRO_UNKNOWN_LOST : INTRO_UNKNOWN_NO_KERNEL, 0);
+			    thread->target ? INTRO_UNKNOWN_UNRECORDED : INTRO_UNKNOWN_NO_KERNEL, 0);
 	} else {
 		/* a mark of its told so, a little before this record */
 		intro__book(thread, replay->now, INTRO_STATE_RUNNING, 0, 0);
@@ -194,8 +194,12 @@ static void book_wait(struct intro_replay *replay, struct thread *thread)
 		intro__book(thread, replay->now, INTRO_STATE_RUNNABLE, INTRO_RUNNABLE_WOKEN, 0);
 		return;
 	}
-	if (thread->state == INTRO_STATE_BLOCKED)
+	if (thread->state == INTRO_STATE_BLOCKED) {
+		/* when it was woken nobody recorded: how much of it was sleep is not known */
 		intro__strange(replay);
+		intro__book(thread, replay->now, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_UNRECORDED, 0);
+		return;
+	}
 	intro__book(thread, replay->now, thread->state, thread->cause, thread->detail);
 }
 
@@ -506,6 +510,20 @@ static void on_snapshot(struct intro_replay *replay, const struct intro_rec_snap
 		return;
 	}
 	seen = snapshot_state(thread, snapshot);
+	if (thread->never_slept) {
+		intro__queue_leave(replay, thread);
+		if (seen.state == INTRO_STATE_BLOCKED) {
+			intro__book(thread, replay->now, thread->state, thread->cause,
+				    thread->detail);
+			intro__enter(replay, thread, thread->state, thread->cause, thread->detail);
+		} else {
+			intro__book(thread, replay->now, INTRO_STATE_RUNNABLE, INTRO_RUNNABLE_WOKEN,
+				    0);
+			intro__enter(replay, thread, INTRO_STATE_RUNNABLE, INTRO_RUNNABLE_WOKEN, 0);
+			intro__queue_join(replay, thread);
+		}
+		return;
+	}
 	if (end && thread->has_begin && !thread->events && seen.state != thread->state) {
 		intro__strange(replay);
 		book_sums(replay, thread, snapshot);

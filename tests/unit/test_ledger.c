@@ -109,16 +109,16 @@ static void test_texts(void **state)
 	assert_described(INTRO_BLOCKED_SYSCALL, CLASSIFY_COMPAT + 3, "32-bit syscall 3");
 	assert_described(INTRO_BLOCKED_SYSCALL, 9999, "syscall 9999");
 	assert_described(INTRO_BLOCKED_SLEEP, 0, "sleep");
-	assert_string_equal(
-		intro_cause_describe(INTRO_BLOCKED_LOCK, 0x55c0, tiny, sizeof(tiny)), "lock");
+	assert_string_equal(intro_cause_describe(INTRO_BLOCKED_LOCK, 0x55c0, tiny, sizeof(tiny)),
+			    "lock");
 }
 
 static void test_classify_void(void **state)
 {
-	/* a kernel thread has no system call, whatever the record says; nor a stopped one a cause */
-	assert_int_equal(
-		intro__classify(INTRO_OFF_SLEEP | INTRO_SWITCH_KTHREAD, 0, 0, 0, 0).cause,
-		INTRO_BLOCKED_UNSEEN);
+	/* a kernel thread has no system call, whatever the record says; nor a stopped one a cause
+	 */
+	assert_int_equal(intro__classify(INTRO_OFF_SLEEP | INTRO_SWITCH_KTHREAD, 0, 0, 0, 0).cause,
+			 INTRO_BLOCKED_UNSEEN);
 	assert_int_equal(intro__classify(INTRO_OFF_STOPPED, 0, 0, 0, 0).cause,
 			 INTRO_BLOCKED_STOPPED);
 	assert_int_equal(intro__classify(INTRO_OFF_SLEEP | INTRO_SWITCH_COMPAT, 0, 3, 0, 0).detail,
@@ -215,12 +215,9 @@ static void test_map(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_book),
-		cmocka_unit_test(test_fold),
-		cmocka_unit_test(test_texts),
-		cmocka_unit_test(test_classify_void),
-		cmocka_unit_test(test_histogram),
-		cmocka_unit_test(test_histogram_edges),
+		cmocka_unit_test(test_book),	  cmocka_unit_test(test_fold),
+		cmocka_unit_test(test_texts),	  cmocka_unit_test(test_classify_void),
+		cmocka_unit_test(test_histogram), cmocka_unit_test(test_histogram_edges),
 		cmocka_unit_test(test_map),
 	};
 
