@@ -18,6 +18,7 @@ static const struct command commands[] = {
 	{"tasks", cmd_tasks, "read a trace: every task with its ledger"},
 	{"threads", cmd_threads, "read a trace: every thread with its states"},
 	{"workload", cmd_workload, "run a bundled program whose behaviour is known"},
+	{"doctor", cmd_doctor, "say what this kernel and these privileges allow"},
 	{NULL, NULL, NULL},
 };
 
