@@ -37,6 +37,8 @@ static const char *plain_words(unsigned cause)
 		return "before the trace began";
 	case INTRO_UNKNOWN_END:
 		return "open when the trace ended";
+	case INTRO_UNKNOWN_UNRECORDED:
+		return "switches not recorded";
 	case INTRO_UNKNOWN_DIED:
 		return "worker died";
 	}
@@ -59,36 +61,40 @@ static const char *holder_words(unsigned cause)
 	return "waiting behind";
 }
 
-static void label_of(const struct intro_split *split, bool utf8, char *out, size_t size)
+static void label_of(const struct intro_split *split, bool utf8, struct cause_sum *sum)
 {
 	const char *plain = plain_words(split->cause);
-	char raw[96], holder[64];
+	char raw[96];
 
+	memset(sum, 0, sizeof(*sum));
+	if (split->holder != INTRO_HELD_NONE)
+		snprintf(sum->group, sizeof(sum->group), "%s ", holder_words(split->cause));
 	switch (split->holder) {
 	case INTRO_HELD_POOL:
-		snprintf(out, size, "%s this pool", holder_words(split->cause));
+		snprintf(sum->label, sizeof(sum->label), "this pool");
 		return;
 	case INTRO_HELD_PROCESS:
-		snprintf(out, size, "%s this process", holder_words(split->cause));
+		snprintf(sum->label, sizeof(sum->label), "this process");
 		return;
 	case INTRO_HELD_OTHER:
-		text_escape(holder, sizeof(holder), split->holder_name, INTRO_COMM, utf8);
-		snprintf(out, size, "%s %s", holder_words(split->cause),
-			 *holder ? holder : "others");
+		if (!text_escape(sum->label, sizeof(sum->label), split->holder_name, INTRO_COMM,
+				 utf8))
+			snprintf(sum->label, sizeof(sum->label), "others");
 		return;
 	}
 	if (!plain)
 		plain = intro_cause_describe(split->cause, split->detail, raw, sizeof(raw));
-	text_escape(out, size, plain, strlen(plain), utf8);
+	text_escape(sum->label, sizeof(sum->label), plain, strlen(plain), utf8);
 }
 
 static int by_size(const void *left, const void *right)
 {
 	const struct cause_sum *a = left, *b = right;
+	int group = strcmp(a->group, b->group);
 
 	if (a->ns != b->ns)
 		return a->ns > b->ns ? -1 : 1;
-	return strcmp(a->label, b->label);
+	return group ? group : strcmp(a->label, b->label);
 }
 
 size_t causes_of(const struct intro_ledger *ledger, enum intro_account account, bool utf8,
@@ -98,18 +104,17 @@ size_t causes_of(const struct intro_ledger *ledger, enum intro_account account, 
 
 	for (uint32_t i = 0; i < ledger->splits && i < INTRO_LEDGER_SPLITS; i++) {
 		const struct intro_split *split = &ledger->split[i];
-		char label[CAUSE_BYTES];
+		struct cause_sum one;
 		size_t at = 0;
 
 		if (intro_cause_account(split->cause) != account || !split->ns)
 			continue;
-		label_of(split, utf8, label, sizeof(label));
-		while (at < n && strcmp(sums[at].label, label) != 0)
+		label_of(split, utf8, &one);
+		while (at < n && (strcmp(sums[at].label, one.label) != 0 ||
+				  strcmp(sums[at].group, one.group) != 0))
 			at++;
-		if (at == n) {
-			memcpy(sums[n].label, label, sizeof(label));
-			sums[n++].ns = 0;
-		}
+		if (at == n)
+			sums[n++] = one;
 		sums[at].ns += split->ns;
 	}
 	qsort(sums, n, sizeof(*sums), by_size);
@@ -121,8 +126,19 @@ static unsigned permille(uint64_t part, uint64_t whole)
 	return whole ? (unsigned)(1000.0 * (double)part / (double)whole + 0.5) : 0;
 }
 
-void causes_line(const struct intro_ledger *ledger, enum intro_account account, uint64_t whole,
-		 size_t columns, bool utf8, char *out, size_t size)
+/* "preempted by this pool 24.9"; the words of a group not twice in a row. */
+static size_t cause_piece(const struct cause_sum *sums, size_t i, unsigned part, bool utf8,
+			  char *out, size_t size)
+{
+	bool again = i && *sums[i].group && !strcmp(sums[i].group, sums[i - 1].group);
+
+	snprintf(out, size, "%.*s%.*s %u.%u", again ? 0 : CAUSE_GROUP_BYTES - 1, sums[i].group,
+		 CAUSE_BYTES - 1, sums[i].label, part / 10, part % 10);
+	return text_width(out, utf8);
+}
+
+void causes_text(const struct intro_ledger *ledger, enum intro_account account, uint64_t whole,
+		 struct causes_room room, bool utf8, char *out, size_t size)
 {
 	/* Room that is kept for what does not fit: ", other 99.9" */
 	enum { OTHER = 12 };
@@ -134,24 +150,27 @@ void causes_line(const struct intro_ledger *ledger, enum intro_account account, 
 	for (size_t i = 0; i < n; i++) {
 		unsigned part = permille(sums[i].ns, whole);
 		uint64_t after = rest > sums[i].ns ? rest - sums[i].ns : 0;
-		char one[CAUSE_BYTES + 32];
-		size_t step;
+		char one[CAUSE_BYTES + CAUSE_GROUP_BYTES + 32];
+		size_t step = cause_piece(sums, i, part, utf8, one, sizeof(one)) + 2;
+		size_t kept = room.lines > 1 || !permille(after, whole) ? 0 : OTHER;
 
-		if (!part)
+		if (!part || used + strlen(one) + 4 >= size)
 			break;
-		snprintf(one, sizeof(one), "%s%.*s %u.%u", width ? ", " : "", CAUSE_BYTES - 1,
-			 sums[i].label, part / 10, part % 10);
-		step = text_width(one, utf8);
-		if (width + step + (permille(after, whole) ? OTHER : 0) > columns ||
-		    used + strlen(one) >= size)
+		if (width + step + kept > room.columns && width && room.lines > 1) {
+			used += (size_t)snprintf(out + used, size - used, ",\n");
+			width = 0;
+			room.lines--;
+			kept = permille(after, whole) ? OTHER : 0;
+		}
+		if (width + step + kept > room.columns)
 			break;
-		used += (size_t)snprintf(out + used, size - used, "%s", one);
+		used += (size_t)snprintf(out + used, size - used, "%s%s", width ? ", " : "", one);
 		width += step;
 		rest = after;
 	}
-	if (width && permille(rest, whole))
-		snprintf(out + used, size - used, ", other %u.%u", permille(rest, whole) / 10,
-			 permille(rest, whole) % 10);
+	if (used && permille(rest, whole))
+		snprintf(out + used, size - used, "%sother %u.%u", width ? ", " : "",
+			 permille(rest, whole) / 10, permille(rest, whole) % 10);
 }
 
 void causes_most(const struct intro_ledger *ledger, enum intro_account account, bool utf8,

@@ -7,7 +7,7 @@
 #include "render.h"
 #include "render_causes.h"
 
-#define BAR_CELLS 28
+#define BAR_CELLS 24
 /* Shown of many, unless all are wanted. */
 #define POOLS_SHOWN 8
 #define WORKERS_SHOWN 16
@@ -193,17 +193,23 @@ static void print_account(const struct render *render, const struct intro_ledger
 {
 	/* Before the causes: 2 + 10 + 1 + bar + 1 + percentage + 3 */
 	const size_t before = 2 + 10 + 1 + BAR_CELLS + 1 + 7 + 3;
-	char bar[4 * BAR_CELLS + 1], line[512];
+	/* A second line for an account that matters. */
+	struct causes_room room = {RENDER_COLUMNS - before,
+				   ledger->account[account] > whole / 20 ? 2 : 1};
+	char bar[4 * BAR_CELLS + 1], causes[512], *line = causes;
 	int pad;
 
 	text_bar(bar, sizeof(bar), ledger->account[account], whole, BAR_CELLS, render->utf8);
 	pad = BAR_CELLS - (int)text_width(bar, render->utf8);
-	causes_line(ledger, account, whole, RENDER_COLUMNS - before, render->utf8, line,
-		    sizeof(line));
-	fprintf(render->out, "  %-10s %s%s%s%*s %7s%s%s\n", account_titles[account],
+	causes_text(ledger, account, whole, room, render->utf8, causes, sizeof(causes));
+	fprintf(render->out, "  %-10s %s%s%s%*s %7s", account_titles[account],
 		render_colour(render, account_colour(account)), bar,
 		render_colour(render, COLOUR_NONE), pad, "",
-		text_percent(ledger->account[account], whole).s, *line ? "   " : "", line);
+		text_percent(ledger->account[account], whole).s);
+	for (const char *next; (next = strsep(&line, "\n")) && *next;)
+		fprintf(render->out, "%s%*s%s", next == causes ? "" : "\n",
+			next == causes ? 3 : (int)before, "", next);
+	putc('\n', render->out);
 }
 
 static void print_ledger(const struct render *render, const struct intro_ledger *ledger)

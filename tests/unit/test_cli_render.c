@@ -382,13 +382,18 @@ static void test_causes(void **state)
 	ledger.split[2] = (struct intro_split){
 		.cause = INTRO_RUNNABLE_PREEMPTED, .holder = INTRO_HELD_POOL, .ns = 200};
 	ledger.split[3] = (struct intro_split){.cause = INTRO_RUNNABLE_YIELDED, .ns = 100};
-	causes_line(&ledger, INTRO_RUNNABLE, 2000, 80, true, line, sizeof(line));
-	assert_string_equal(line, "preempted by this pool 25.0, preempted by kworker/1:2 20.0, "
-				  "yielded 5.0");
+	causes_text(&ledger, INTRO_RUNNABLE, 2000, (struct causes_room){80, 1}, true, line,
+		    sizeof(line));
+	assert_string_equal(line, "preempted by this pool 25.0, kworker/1:2 20.0, yielded 5.0");
 	/* What does not fit is summed. */
-	causes_line(&ledger, INTRO_RUNNABLE, 2000, 45, true, line, sizeof(line));
+	causes_text(&ledger, INTRO_RUNNABLE, 2000, (struct causes_room){42, 1}, true, line,
+		    sizeof(line));
 	assert_string_equal(line, "preempted by this pool 25.0, other 25.0");
-	causes_line(&ledger, INTRO_QUEUED, 2000, 45, true, line, sizeof(line));
+	causes_text(&ledger, INTRO_RUNNABLE, 2000, (struct causes_room){42, 2}, true, line,
+		    sizeof(line));
+	assert_string_equal(line, "preempted by this pool 25.0,\nkworker/1:2 20.0, yielded 5.0");
+	causes_text(&ledger, INTRO_QUEUED, 2000, (struct causes_room){42, 1}, true, line,
+		    sizeof(line));
 	assert_string_equal(line, "");
 }
 
