@@ -14,7 +14,7 @@
 #include "collect/marks_internal.h"
 
 #define BATCH_BYTES (64u << 10)
-/* All rings together, in one drain: 25 ms of work at most. */
+/* All areas together, in one drain: 25 ms of work at most. */
 #define DRAIN_BYTES (4u << 20)
 #define CHECKS_MOST 2000
 /* A slot beyond the used ones is looked at every so many drains: claimers take the lowest. */
@@ -53,6 +53,23 @@ static uint32_t stream_of(const struct drain *drain, unsigned int slot)
 	return INTRO_STREAM_MARKS(drain->number * INTRO_AREA_SLOTS + slot);
 }
 
+/* /proc gives a program's files to root when it may not be dumped: ask for the user itself. */
+static bool process_is_of(uint32_t pid, uid_t uid)
+{
+	char path[40], line[256];
+	unsigned int real = 0;
+	bool found = false;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%u/status", pid);
+	status = fopen(path, "re");
+	while (status && !found && fgets(line, sizeof(line), status))
+		found = sscanf(line, "Uid: %u", &real) == 1;
+	if (status)
+		fclose(status);
+	return found && real == uid;
+}
+
 /*
  * May this thread write to that area? A live one must be a thread of the process it names, and of
  * the area's user; one that is gone cannot be asked, and harms nobody.
@@ -67,8 +84,8 @@ static bool thread_is_plausible(struct drain *drain, uint64_t pid, uint32_t tid)
 		return false;
 	snprintf(path, sizeof(path), "/proc/%u/task/%u", (uint32_t)pid, tid);
 	if (!stat(path, &st))
-		/* what root owns may be a program that gave up its core dumps */
-		return st.st_uid == drain->area->uid || st.st_uid == 0;
+		return st.st_uid == drain->area->uid ||
+		       (st.st_uid == 0 && process_is_of(pid, drain->area->uid));
 	snprintf(path, sizeof(path), "/proc/%u", tid);
 	return stat(path, &st) != 0;
 }
@@ -350,7 +367,7 @@ static int drain_area(struct drain *drain, size_t *budget, unsigned int *fill)
 {
 	bool first = drain->area->drains == 0;
 	unsigned int slots = load_heads(drain);
-	/* another ring comes first each time: the budget may not reach all */
+	/* every ring has its turn to be first, for the same reason */
 	unsigned int turn = drain->area->drains;
 	int error;
 
@@ -372,6 +389,8 @@ static int drain_area(struct drain *drain, size_t *budget, unsigned int *fill)
 int intro__marks_drain(struct intro__marks *marks, const struct intro__sink *sink, bool last,
 		       unsigned int *fill)
 {
+	/* the last drain of a big machine may need more than one share */
+	size_t budget = last ? (size_t)INTRO_AREA_SLOTS * INTRO_AREA_RING_BYTES : DRAIN_BYTES;
 	struct drain *drain;
 	int error = 0;
 
@@ -385,14 +404,12 @@ int intro__marks_drain(struct intro__marks *marks, const struct intro__sink *sin
 	drain->sink = sink;
 	marks->checks = 0;
 	for (unsigned int i = 0; i < marks->areas && !error; i++) {
-		/* the last drain of a big machine may need more than one share */
-		size_t budget =
-			last ? (size_t)INTRO_AREA_SLOTS * INTRO_AREA_RING_BYTES : DRAIN_BYTES;
-
-		drain->area = marks->area[i];
-		drain->number = i;
+		/* another comes first each time: the budget may not reach all */
+		drain->number = (i + marks->turn) % marks->areas;
+		drain->area = marks->area[drain->number];
 		error = drain_area(drain, &budget, fill);
 	}
+	marks->turn++;
 	free(drain);
 	return error;
 }

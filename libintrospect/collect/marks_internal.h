@@ -44,6 +44,7 @@ struct intro__marks {
 	struct intro__clock clock;
 	struct area *area[AREAS_MAX];
 	unsigned int areas;
+	unsigned int turn; /* which area the next drain begins with */
 	struct file_id refused[REFUSED_MAX];
 	unsigned int refusals;
 	pid_t find_next;     /* where the next search goes on; 0: at the start */
