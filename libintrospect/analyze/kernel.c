@@ -103,7 +103,9 @@ static void enter_off(struct intro_replay *replay, struct thread *thread,
 	struct intro__sleep sleep;
 
 	if (sw->state & INTRO_SWITCH_LATE) {
+		/* how it left is not known; its next event tells */
 		intro__enter(replay, thread, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_UNRECORDED, 0);
+		intro__make_uncertain(replay, thread);
 		return;
 	}
 	if (off == INTRO_OFF_RUNNABLE || sw->state & INTRO_SWITCH_PREEMPT) {

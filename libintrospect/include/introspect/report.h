@@ -47,7 +47,9 @@ struct intro_report {
 	struct intro_report_trace trace;
 	struct intro_report_pool *pools; /* most task time first */
 	size_t pools_n;
-	struct intro_thread *threads; /* pool workers by pool and index, then by running time */
+	/* Pool workers by pool and index, then by running time; DEAD is from death to the trace's
+	 * end. */
+	struct intro_thread *threads;
 	size_t threads_n;
 	struct intro_thread others; /* threads above max_threads, summed */
 	size_t others_n;
