@@ -17,8 +17,10 @@ static __noinline int switch_dead(struct intro_ring *ring, __u64 ts, __u32 cpu,
 	if (!bit_test(known_bits, tid))
 		task_introduce(ring, ts, cpu, prev);
 	bit_clear(known_bits, tid);
-	if (!whole_system)
+	if (!whole_system) {
 		bit_clear(target_bits, tid);
+		target_runs(tid, cpu); /* for the last time: it waits no more */
+	}
 	return 0;
 }
 
@@ -50,18 +52,19 @@ static __noinline int switch_missed(struct intro_ring *ring, __u64 ts, __u32 cpu
 	return 0;
 }
 
-/* With a filter: is this switch recorded? Keeps `contended`. */
-static __always_inline bool switch_wanted(struct intro_ring *ring, bool preempted, __u32 prev_tid,
-					  __u32 next_tid)
+/* With a filter: is this switch recorded? */
+static __always_inline bool switch_wanted(struct intro_ring *ring, __u32 cpu, bool preempted,
+					  __u32 prev_tid, __u32 next_tid)
 {
-	bool contended = READ_ONCE(ring->contended), prev = bit_test(target_bits, prev_tid);
+	bool contended = READ_ONCE(ring->contended), prev = bit_test(target_bits, prev_tid),
+	     next = bit_test(target_bits, next_tid);
 
-	if (!prev && !contended && !bit_test(target_bits, next_tid))
+	if (!prev && !next && !contended)
 		return false;
-	if (!next_tid)
-		WRITE_ONCE(ring->contended, 0);
-	else if (prev && preempted && !contended)
-		WRITE_ONCE(ring->contended, 1);
+	if (prev && preempted)
+		target_waits(prev_tid, cpu);
+	if (next)
+		target_runs(next_tid, cpu);
 	return true;
 }
 
@@ -89,7 +92,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	} else if (prev_state && !prev->__state) {
 		prev_state = 0;
 	}
-	if (!whole_system && !switch_wanted(ring, !prev_state, prev_tid, next_tid)) {
+	if (!whole_system && !switch_wanted(ring, cpu, !prev_state, prev_tid, next_tid)) {
 		ring->running = next_tid + 1ull;
 		return 0;
 	}
@@ -134,7 +137,7 @@ static __always_inline void waking_write(__u8 kind, struct task_struct *task,
 		return;
 	ts = bpf_ktime_get_ns();
 	if (!whole_system) {
-		target_contends(task_on);
+		target_waits(task->pid, task_on);
 		if (unlikely(!bit_test(known_bits, waker->pid)))
 			task_introduce(ring, ts, cpu, waker);
 	}
@@ -176,7 +179,7 @@ int BPF_PROG(on_wakeup_new, struct task_struct *task)
 SEC("tp_btf/sched_migrate_task")
 int BPF_PROG(on_migrate, struct task_struct *task, int to_cpu)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
+	__u32 cpu = bpf_get_smp_processor_id(), from_cpu;
 	struct intro_rec_migrate *rec;
 	struct intro_ring *ring;
 	__u64 ts;
@@ -186,13 +189,15 @@ int BPF_PROG(on_migrate, struct task_struct *task, int to_cpu)
 	ring = ring_of(cpu);
 	if (!ring)
 		return 0;
-	target_contends(to_cpu);
+	from_cpu = task_cpu(task);
+	if (!whole_system)
+		target_moves(task->pid, from_cpu, to_cpu);
 	ts = bpf_ktime_get_ns();
 	rec = ring_take(ring, ts, cpu, sizeof(*rec));
 	if (!rec)
 		return 0;
 	rec_head(&rec->rec, ts, INTRO_KIND_MIGRATE, 1, cpu, task->pid);
-	rec->from_cpu = task_cpu(task);
+	rec->from_cpu = from_cpu;
 	rec->to_cpu = to_cpu;
 	rec->reserved0 = 0;
 	rec->reserved1 = 0;

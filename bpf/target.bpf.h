@@ -16,6 +16,14 @@ const volatile bool whole_system;
 __u64 target_bits[TID_LIMIT / 64];
 __u64 known_bits[TID_LIMIT / 64];
 
+/*
+ * With a filter: targets that wait for a CPU, by tid. Each counts once in `contended` of the CPU
+ * that it is queued on, and while that is not 0 all switches there are recorded, so that the trace
+ * can say who held the CPU. A waking that finds its thread still running counts until the
+ * thread's next turn: a few switches too many are recorded then, never one too few.
+ */
+__u64 waiting_bits[TID_LIMIT / 64];
+
 #define bit_word(bits, tid) ((bits)[((tid) & (TID_LIMIT - 1)) >> 6])
 #define bit_of(tid) (1ull << ((tid)&63))
 #define bit_test(bits, tid) (!!(bit_word(bits, tid) & bit_of(tid)))
@@ -34,19 +42,36 @@ static __always_inline __u32 task_cpu(struct task_struct *task)
 	return ((struct task_struct___cpu *)task)->cpu;
 }
 
-/*
- * A target waits, or will, for that CPU: have every switch there recorded, so that the trace can
- * say who held it. The idle task's turn ends it (on_switch).
- */
-static __always_inline void target_contends(__u32 cpu)
+static __always_inline void contended_add(__u32 cpu, __u64 n)
 {
-	struct intro_ring *ring;
+	struct intro_ring *ring = ring_of(cpu);
 
-	if (whole_system)
+	if (ring)
+		__sync_fetch_and_add(&ring->contended, n);
+}
+
+static __always_inline void target_waits(__u32 tid, __u32 cpu)
+{
+	if (bit_test(waiting_bits, tid))
 		return;
-	ring = ring_of(cpu);
-	if (ring && !READ_ONCE(ring->contended))
-		WRITE_ONCE(ring->contended, 1);
+	bit_set(waiting_bits, tid);
+	contended_add(cpu, 1);
+}
+
+static __always_inline void target_runs(__u32 tid, __u32 cpu)
+{
+	if (!bit_test(waiting_bits, tid))
+		return;
+	bit_clear(waiting_bits, tid);
+	contended_add(cpu, -1);
+}
+
+static __always_inline void target_moves(__u32 tid, __u32 from_cpu, __u32 to_cpu)
+{
+	if (!bit_test(waiting_bits, tid))
+		return;
+	contended_add(from_cpu, -1);
+	contended_add(to_cpu, 1);
 }
 
 #endif

@@ -271,7 +271,7 @@ struct intro_ring {
 	__u64 gap_begin; /* ns; 0: no gap is open */
 	__u64 gap_last;	 /* ns of the last record that did not fit */
 	__u64 gap_count;
-	/* Not 0: a target may be waiting for this CPU, so record every switch on it. */
+	/* How many targets wait for this CPU: while there are any, record every switch on it. */
 	__u64 contended;
 	__u64 running; /* 1 + tid of who came last; 0: none seen yet. Only this CPU uses it */
 	__u64 tail; /* on a line of its own */
