@@ -79,7 +79,7 @@ static void label_of(const struct intro_split *split, bool utf8, struct cause_su
 	case INTRO_HELD_OTHER:
 		if (!text_escape(sum->label, sizeof(sum->label), split->holder_name, INTRO_COMM,
 				 utf8))
-			snprintf(sum->label, sizeof(sum->label), "others");
+			snprintf(sum->label, sizeof(sum->label), "various");
 		return;
 	}
 	if (!plain)

@@ -32,5 +32,5 @@ void render_saved(const struct render *render, const char *path, const char *rep
 		fputs(", trace in ", render->out);
 	}
 	print_path(render, path);
-	fputs(": `introspect report`, `tasks`, `threads` read it again.\n", render->out);
+	fputs(": `introspect report`, `tasks`, `threads` read it.\n", render->out);
 }

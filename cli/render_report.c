@@ -59,7 +59,7 @@ static void trust_line(const struct render *render, const struct intro_report_tr
 			 trace->lost ? render_colour(render, COLOUR_NONE) : "");
 
 	if (trust != TRUST_LEAST && tracer_ns >= 0 && tracer_ns < 1e18 && trace->duration_ns)
-		snprintf(out + used, size - (size_t)used, " %s tracer took %s of the CPUs",
+		snprintf(out + used, size - (size_t)used, " %s tracer %s of the CPUs",
 			 render_dot(render), text_percent((uint64_t)tracer_ns, whole).s);
 }
 
@@ -124,7 +124,7 @@ static void flow_some(struct flow *line, uint64_t n, const char *what)
 {
 	char text[128];
 
-	snprintf(text, sizeof(text), ", %s %s", text_short(n).s, what);
+	snprintf(text, sizeof(text), ", %s %s", text_count(n).s, what);
 	if (n)
 		flow(line, text);
 }
@@ -134,8 +134,8 @@ static void print_tasks_counted(const struct render *render, const struct intro_
 {
 	char text[200];
 
-	snprintf(text, sizeof(text), "   %s task%s: %s finished", text_short(pool->submitted).s,
-		 pool->submitted == 1 ? "" : "s", text_short(pool->finished).s);
+	snprintf(text, sizeof(text), "   %s task%s: %s finished", text_count(pool->submitted).s,
+		 pool->submitted == 1 ? "" : "s", text_count(pool->finished).s);
 	flow(line, text);
 	flow_some(line, pool->failed, "failed");
 	flow_some(line, pool->cancelled, "cancelled");
@@ -159,7 +159,7 @@ static void print_pool_head(const struct render *render, const struct intro_repo
 	fprintf(render->out, "\n%sPOOL %s%s", render_colour(render, COLOUR_BOLD), name,
 		render_colour(render, COLOUR_NONE));
 	line.column = 5 + text_width(name, render->utf8);
-	snprintf(text, sizeof(text), "   %s %s", text_short(p->workers).s,
+	snprintf(text, sizeof(text), "   %s %s", text_count(p->workers).s,
 		 units[p->kind <= INTRO_POOL_PROCESS ? p->kind : 0][p->workers != 1]);
 	flow(&line, text);
 	print_tasks_counted(render, p, &line);
@@ -268,25 +268,27 @@ static void add_worker(struct table *table, const struct intro_report_pool *pool
 	uint64_t idle = 0, busy = in[INTRO_RUNNING] + in[INTRO_RUNNABLE] + in[INTRO_BLOCKED] +
 				  in[INTRO_UNMOUNTED];
 	uint64_t whole;
+	bool shown;
 	char label[192], tid[16], switches[176];
 
 	for (int i = 0; i < INTRO_STATES; i++)
 		if (i != INTRO_STATE_DEAD && i != INTRO_STATE_UNKNOWN)
 			idle += thread->idle_ns[i];
 	whole = busy + idle + unknown;
+	/* The pool's ledger tells of less; a column is for what is worth one. */
+	shown = unknown > whole / 200;
 	worker_label(label, sizeof(label), pool->pool.name, thread->worker, utf8);
 	snprintf(tid, sizeof(tid), "%" PRIu32, thread->tid);
 	snprintf(switches, sizeof(switches), "%s / %s", text_short(thread->voluntary).s,
 		 text_short(thread->involuntary).s);
 	table_add(table, 0,
-		  (const char *const[WORKER_COLUMNS]){label, tid, text_percent(busy, whole).s,
-						      text_percent(in[INTRO_RUNNING], whole).s,
-						      text_percent(in[INTRO_RUNNABLE], whole).s,
-						      text_percent(in[INTRO_BLOCKED], whole).s,
-						      unknown ? text_percent(unknown, whole).s : "",
-						      text_percent(idle, whole).s, switches,
-						      text_short(thread->migrations).s,
-						      text_short(thread->tasks).s});
+		  (const char *const[WORKER_COLUMNS]){
+			  label, tid, text_percent(busy, whole).s,
+			  text_percent(in[INTRO_RUNNING], whole).s,
+			  text_percent(in[INTRO_RUNNABLE], whole).s,
+			  text_percent(in[INTRO_BLOCKED], whole).s,
+			  shown ? text_percent(unknown, whole).s : "", text_percent(idle, whole).s,
+			  switches, text_short(thread->migrations).s, text_short(thread->tasks).s});
 }
 
 static void print_workers(const struct render *render, const struct intro_report *report,
