@@ -61,6 +61,18 @@ static const char *holder_words(unsigned cause)
 	return "waiting behind";
 }
 
+/* The workers of another pool, "resize/0" and "resize/1", are one: a star for the number. */
+static void holder_label(const struct intro_split *split, bool utf8, char *out, size_t size)
+{
+	char *slash;
+
+	if (!text_escape(out, size, split->holder_name, INTRO_COMM, utf8))
+		snprintf(out, size, "various");
+	slash = strrchr(out, '/');
+	if (slash && slash != out && slash[1] && !slash[1 + strspn(slash + 1, "0123456789")])
+		strcpy(slash + 1, "*");
+}
+
 static void label_of(const struct intro_split *split, bool utf8, struct cause_sum *sum)
 {
 	const char *plain = plain_words(split->cause);
@@ -77,9 +89,7 @@ static void label_of(const struct intro_split *split, bool utf8, struct cause_su
 		snprintf(sum->label, sizeof(sum->label), "this process");
 		return;
 	case INTRO_HELD_OTHER:
-		if (!text_escape(sum->label, sizeof(sum->label), split->holder_name, INTRO_COMM,
-				 utf8))
-			snprintf(sum->label, sizeof(sum->label), "various");
+		holder_label(split, utf8, sum->label, sizeof(sum->label));
 		return;
 	}
 	if (!plain)

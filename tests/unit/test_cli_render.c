@@ -397,6 +397,24 @@ static void test_causes(void **state)
 	assert_string_equal(line, "");
 }
 
+static void test_holders(void **state)
+{
+	static const char *const names[] = {"resize/0", "resize/1", "kworker/1:2", "a/", "/7", ""};
+	struct intro_ledger ledger = {.account = {[INTRO_RUNNABLE] = 1000}, .splits = 6};
+	char line[256];
+
+	for (size_t i = 0; i < 6; i++) {
+		ledger.split[i] = (struct intro_split){.cause = INTRO_RUNNABLE_WOKEN,
+						       .holder = INTRO_HELD_OTHER,
+						       .ns = 200 - 10 * i};
+		strcpy(ledger.split[i].holder_name, names[i]);
+	}
+	causes_text(&ledger, INTRO_RUNNABLE, 1000, (struct causes_room){200, 1}, true, line,
+		    sizeof(line));
+	assert_string_equal(line, "woken behind resize/* 39.0, kworker/1:2 18.0, a/ 17.0, /7 16.0, "
+				  "various 15.0");
+}
+
 /* --- JSON --------------------------------------------------------------------------------------
  */
 
@@ -456,12 +474,12 @@ static void test_json_report(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ns),	    cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_escape),	    cmocka_unit_test(test_fit),
-		cmocka_unit_test(test_bar),	    cmocka_unit_test(test_table),
-		cmocka_unit_test(test_extremes),    cmocka_unit_test(test_report_says),
-		cmocka_unit_test(test_causes),	    cmocka_unit_test(test_json_task),
-		cmocka_unit_test(test_json_report),
+		cmocka_unit_test(test_ns),	  cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_escape),	  cmocka_unit_test(test_fit),
+		cmocka_unit_test(test_bar),	  cmocka_unit_test(test_table),
+		cmocka_unit_test(test_extremes),  cmocka_unit_test(test_report_says),
+		cmocka_unit_test(test_causes),	  cmocka_unit_test(test_holders),
+		cmocka_unit_test(test_json_task), cmocka_unit_test(test_json_report),
 	};
 
 	/* The answers below are those of a UTF-8 terminal, whatever that of whoever tests. */
