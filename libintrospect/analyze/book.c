@@ -55,8 +55,7 @@ void intro__book(struct thread *thread, uint64_t until, enum intro_state state, 
 			thread->idle_ns[state] += ns;
 	}
 	/* they were of the interval that ended, whatever it turned out to be */
-	if (thread->work)
-		thread->work->held_n = 0;
+	intro__held_clear(thread);
 }
 
 /* What is known of an uncertain thread: its state up to gap_from. */
@@ -175,8 +174,7 @@ void intro__enter(struct intro_replay *replay, struct thread *thread, enum intro
 {
 	make_certain(replay, thread);
 	intro__queue_leave(replay, thread);
-	if (thread->work)
-		thread->work->held_n = 0;
+	intro__held_clear(thread);
 	thread->since = replay->now;
 	thread->state = state;
 	thread->cause = cause;
@@ -196,6 +194,7 @@ void intro__cpu_gap(struct intro_replay *replay, uint32_t number, uint64_t until
 
 	if (!cpu)
 		return;
+	intro__queue_settle_all(replay, cpu);
 	until = max_u64(until, replay->now);
 	cpu->gap_until = max_u64(cpu->gap_until, until);
 	replay->gap_until = max_u64(replay->gap_until, until);

@@ -30,7 +30,6 @@ struct cpu *intro__cpu(struct intro_replay *replay, uint32_t number)
 		cpu = intro__calloc(replay, sizeof(*cpu));
 		if (!cpu)
 			return NULL;
-		TAILQ_INIT(&cpu->waiters);
 		replay->cpus[number] = cpu;
 	}
 	return replay->cpus[number];
@@ -228,8 +227,10 @@ static void on_switch(struct intro_replay *replay, const struct intro_rec_switch
 
 	if (!cpu)
 		return;
-	if (cpu->waiters_n)
+	/* who had it until now is known only if that is who leaves it now */
+	if (cpu->waiters_n && cpu->current && cpu->current->tid == sw->rec.tid)
 		intro__queue_settle_all(replay, cpu);
+	cpu->settled = replay->now;
 	if (sw->rec.tid)
 		switch_out(replay, cpu, sw->rec.cpu, sw);
 	else

@@ -159,8 +159,11 @@ void intro_replay_free(struct intro_replay *replay)
 		TAILQ_REMOVE(&replay->all_pools, pool, all);
 		free(pool);
 	}
-	for (size_t i = 0; i < replay->cpus_n; i++)
+	for (size_t i = 0; i < replay->cpus_n; i++) {
+		if (replay->cpus[i])
+			free(replay->cpus[i]->waiters);
 		free(replay->cpus[i]);
+	}
 	free(replay->cpus);
 	free_names(&replay->names);
 	intro__map_free(&replay->threads);

@@ -93,8 +93,10 @@ struct task {
 struct work {
 	struct task *stack[STACK_MAX];
 	unsigned depth;
+	/* Who had its CPU, of the interval under way: its pool, its process, others by name. */
+	uint64_t held_pool, held_process;
 	unsigned held_n;
-	struct intro_split held[HELD_MAX]; /* who had its CPU, of the interval under way */
+	struct intro_split held[HELD_MAX];
 	struct intro_ledger in_tasks;
 	uint64_t busy_ns, busy_since; /* ever in a task; since when, while depth */
 };
@@ -129,9 +131,8 @@ struct thread {
 	uint64_t waiting; /* task of its open WAIT mark; 0 none */
 	struct work *work;
 
-	int32_t queue_cpu; /* in that CPU's list of waiters, or CPU_NOWHERE */
-	uint64_t held_since;
-	TAILQ_ENTRY(thread) waiters;
+	int32_t queue_cpu; /* among that CPU's waiters, or CPU_NOWHERE */
+	uint32_t queue_slot;
 	TAILQ_ENTRY(thread) certainty;
 	TAILQ_ENTRY(thread) all;
 };
@@ -140,11 +141,20 @@ TAILQ_HEAD(thread_list, thread);
 TAILQ_HEAD(task_list, task);
 TAILQ_HEAD(pool_list, pool);
 
+/* A thread in a task that wants a CPU; in one array, as all of them are told of each switch. */
+struct waiter {
+	struct thread *thread;
+	uint64_t from; /* told of all up to here, or up to cpu->settled if that is later */
+	uint32_t pool_id, pid;
+	uint64_t held_pool, held_process; /* not yet in its work */
+};
+
 struct cpu {
 	struct thread *current; /* NULL: idle or not known */
 	uint64_t gap_until, last_switch;
-	unsigned waiters_n;
-	struct thread_list waiters;
+	uint64_t settled; /* all waiters know who ran up to here */
+	uint32_t waiters_n, waiters_room;
+	struct waiter *waiters;
 };
 
 struct intro_replay {
@@ -225,9 +235,11 @@ void intro__cpu_gap(struct intro_replay *replay, uint32_t number, uint64_t until
 /* holders.c */
 void intro__queue_join(struct intro_replay *replay, struct thread *thread);
 void intro__queue_leave(struct intro_replay *replay, struct thread *thread);
-/* Books who had the CPU up to now, for one and for all who wait for it. */
+/* Tells one, or all who wait for a CPU, who had it up to now. */
 void intro__queue_settle(struct intro_replay *replay, struct thread *thread);
 void intro__queue_settle_all(struct intro_replay *replay, struct cpu *cpu);
+/* Forgets who had the CPU, as the interval is booked. */
+void intro__held_clear(struct thread *thread);
 /* Books ns of runnable time to the ledger, by holder. */
 void intro__held_book(const struct work *work, struct intro_ledger *ledger, uint16_t cause,
 		      uint64_t ns);
