@@ -276,7 +276,8 @@ class Bench:
         path = self.path(name)
         if os.path.exists(path):
             os.unlink(path)
-        Child([INTROSPECT, "record", "-a", *options, "-o", path, "--", *argv])
+        # without the marks of whatever else runs on this machine
+        Child([INTROSPECT, "record", "-a", "--no-marks", *options, "-o", path, "--", *argv])
         return path, *meta_of(path)
 
     def program(self):
