@@ -162,7 +162,7 @@ static __always_inline void asleep_yielded(struct task_struct *task, struct asle
 
 	if (task->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER))
 		return;
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	regs = regs_of(task);
 #if defined(__TARGET_ARCH_x86)
 	if (regs->orig_ax == SYS_SCHED_YIELD && !(task->thread_info.status & TS_COMPAT))
 		why->sysnr = SYS_SCHED_YIELD;
