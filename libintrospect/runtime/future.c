@@ -194,6 +194,14 @@ void intro__future_unhold(struct future *f)
 	wake(&wakes);
 }
 
+static bool leave_pending(struct future *f, uint32_t to)
+{
+	uint32_t pending = INTRO_FUTURE_PENDING;
+
+	return atomic_compare_exchange_strong_explicit(&f->state, &pending, to,
+						       memory_order_acq_rel, memory_order_acquire);
+}
+
 bool intro_future_cancel(struct intro_future *future)
 {
 	struct future *f = intro__future(future);
@@ -201,8 +209,8 @@ bool intro_future_cancel(struct intro_future *future)
 	enum intro_future_state state;
 
 	lock(f);
-	state = state_of(f);
-	if (state != INTRO_FUTURE_PENDING) {
+	if (!leave_pending(f, INTRO_FUTURE_CANCELLED)) {
+		state = state_of(f);
 		unlock(f);
 		return is_cancelled(state);
 	}
@@ -219,20 +227,14 @@ int intro_future_set_running_or_notify_cancel(struct intro_future *future)
 	struct wakes wakes = {0};
 	int ret = -EINVAL;
 
+	if (leave_pending(f, INTRO_FUTURE_RUNNING))
+		return 1;
 	lock(f);
-	switch (state_of(f)) {
-	case INTRO_FUTURE_PENDING:
-		set_state(f, INTRO_FUTURE_RUNNING);
-		ret = 1;
-		break;
-	case INTRO_FUTURE_CANCELLED:
+	if (state_of(f) == INTRO_FUTURE_CANCELLED) {
 		f->held = false;
 		set_state(f, INTRO_FUTURE_CANCELLED_AND_NOTIFIED);
 		tell_waiters(f, &wakes);
 		ret = 0;
-		break;
-	default:
-		break;
 	}
 	unlock(f);
 	wake(&wakes);

@@ -6,11 +6,12 @@
  *
  * Rules
  *   1. `lock` guards all but `state` and `task`, which are written under it and may be read
- *      without.
+ *      without. PENDING -> RUNNING alone is made without it, by compare-and-swap; so is its
+ *      rival PENDING -> CANCELLED, under the lock.
  *   2. A future that is held belongs to its executor until it is FINISHED or
  *      CANCELLED_AND_NOTIFIED; whoever makes it so clears `held` under the lock and touches the
  * future no more, except to run callbacks, which `busy` announces. destroy waits for both.
- *   3. `work` is the executor's while the future is held; the error takes its place at the end.
+ *   3. `work` is the executor's while the future is held; the result takes its place at the end.
  *   4. Lock order: future.lock, then a waiter's lock. Executors' locks and a
  *      future's are never held together.
  *   5. Marks that tell of a change of state are written under the lock, so their order is the
@@ -38,6 +39,7 @@ struct future_work {
 	unsigned char inlined[INTRO__INLINE_BYTES];
 };
 
+/* What a submitter, a worker and a reader share is in the first two lines of cache. */
 struct future {
 	pthread_mutex_t lock;
 	_Atomic uint32_t state; /* enum intro_future_state */
@@ -51,13 +53,16 @@ struct future {
 	struct intro_executor *executor; /* while held */
 	struct wait_node *waiters;
 	struct intro_done_callback *callbacks;
-	struct intro_result result;
 	union {
 		struct future_work work;
-		struct intro_error error;
+		struct {
+			struct intro_result result;
+			struct intro_error error;
+		};
 	};
 };
 
+_Static_assert(offsetof(struct future, work.inlined) <= 128, "struct future: hot part");
 _Static_assert(sizeof(struct future) <= sizeof(struct intro_future), "struct intro_future");
 _Static_assert(_Alignof(struct future) <= _Alignof(struct intro_future), "struct intro_future");
 

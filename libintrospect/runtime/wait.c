@@ -108,8 +108,12 @@ static bool wait_begin(struct waiter *w, struct wait_node *nodes,
 	for (size_t i = 0; i < n; i++) {
 		struct future *f = intro__future(futures[i]);
 
-		nodes[i].link = NULL;
-		nodes[i].waiter = w;
+		nodes[i] = (struct wait_node){.waiter = w, .was_over = is_over(f)};
+		/* the state is stored last: what there is to know is known without the lock */
+		if (nodes[i].was_over) {
+			fired |= intro__waiter_tell(&nodes[i], task_of(f), f->failed);
+			continue;
+		}
 		pthread_mutex_lock(&f->lock);
 		if (is_over(f))
 			fired |= intro__waiter_tell(&nodes[i], task_of(f), f->failed);
@@ -120,7 +124,8 @@ static bool wait_begin(struct waiter *w, struct wait_node *nodes,
 	return fired;
 }
 
-/* Having locked every future once, nobody is left who could still touch the waiter. */
+/* Having locked every future that it was linked to, nobody is left who could still touch the
+ * waiter. */
 static int wait_finish(struct wait_node *nodes, struct intro_future *const *futures, size_t n,
 		       bool *done)
 {
@@ -128,12 +133,14 @@ static int wait_finish(struct wait_node *nodes, struct intro_future *const *futu
 
 	for (size_t i = 0; i < n; i++) {
 		struct future *f = intro__future(futures[i]);
-		bool over;
+		bool over = nodes[i].was_over;
 
-		pthread_mutex_lock(&f->lock);
-		over = is_over(f);
-		intro__wait_unlink(&nodes[i]);
-		pthread_mutex_unlock(&f->lock);
+		if (!over) {
+			pthread_mutex_lock(&f->lock);
+			over = is_over(f);
+			intro__wait_unlink(&nodes[i]);
+			pthread_mutex_unlock(&f->lock);
+		}
 		count += over;
 		if (done)
 			done[i] = over;

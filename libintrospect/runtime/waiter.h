@@ -34,6 +34,7 @@ struct waiter {
 struct wait_node {
 	struct wait_node *next, **link; /* in future.waiters; link NULL: not linked */
 	struct waiter *waiter;
+	bool was_over; /* before the wait began: it was never linked */
 };
 
 /* The node's future is locked. */
@@ -41,8 +42,8 @@ void intro__wait_link(struct future *future, struct wait_node *node);
 void intro__wait_unlink(struct wait_node *node);
 
 /*
- * The future of the node has ended, is locked, and the node unlinked. true: this very end fired
- * the waiter; wake it when the lock is released.
+ * The future of the node has ended, and the node is not linked (any more). true: this very end
+ * fired the waiter; wake it when the lock is released.
  */
 bool intro__waiter_tell(struct wait_node *node, uint64_t task, bool failed);
 

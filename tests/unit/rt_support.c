@@ -2,10 +2,12 @@
 #include "rt_support.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +26,28 @@ void watchdog(unsigned seconds)
 {
 	signal(SIGALRM, bite);
 	alarm(seconds);
+}
+
+void private_area(void)
+{
+	struct intro_area *area;
+	char number[16];
+	int fd = memfd_create("test-marks", MFD_ALLOW_SEALING);
+
+	if (fd < 0 || ftruncate(fd, sizeof(*area)))
+		abort();
+	area = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (area == MAP_FAILED)
+		abort();
+	area->magic = INTRO_AREA_MAGIC;
+	area->version = INTRO_AREA_VERSION;
+	munmap(area, 4096);
+	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
+	snprintf(number, sizeof(number), "%d", fd);
+	setenv(INTRO_AREA_ENV, number, 1);
+	intro__area();
+	unsetenv(INTRO_AREA_ENV);
+	close(fd);
 }
 
 static int64_t clock_ns(clockid_t clock)
@@ -199,6 +223,15 @@ unsigned count_fds(void)
 		count++;
 	closedir(dir);
 	return count;
+}
+
+struct gate *gate_new_shared(void)
+{
+	struct gate *gate = mmap(NULL, sizeof(*gate), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(gate != MAP_FAILED);
+	return gate;
 }
 
 void gate_wait(struct gate *gate)

@@ -22,6 +22,12 @@
 /* Ends the test program with a failure when it is not done after `seconds`. */
 void watchdog(unsigned seconds);
 
+/*
+ * Gives this program an area of marks that no tracer finds by its name: one that traces the
+ * whole machine at the same time would read the rings under our hands. To be called first.
+ */
+void private_area(void);
+
 int64_t now_ns(void);
 int64_t cpu_ns(void); /* of the whole process */
 void sleep_ms(unsigned ms);
@@ -45,11 +51,12 @@ unsigned count_threads_left(const char *prefix);
 unsigned count_children(void);
 unsigned count_fds(void);
 
-/* A gate that tasks wait at. */
+/* A gate that tasks wait at; also in other processes, when it is in shared memory. */
 struct gate {
 	_Atomic uint32_t open;
 	_Atomic uint32_t waiting;
 };
+struct gate *gate_new_shared(void); /* never freed */
 void gate_wait(struct gate *gate);
 void gate_open(struct gate *gate);
 /* Until n wait at it. */

@@ -9,12 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define TASKS 30
+
+/* Before it opens no task kills: all that a test submits is in. Set before any worker is forked. */
+static struct gate *gate;
 
 static int give_pid(struct intro_call *call)
 {
@@ -31,19 +33,23 @@ static int sleeps_long(struct intro_call *call)
 
 static int kills_itself(struct intro_call *call)
 {
+	gate_wait(gate);
 	raise(*(const int *)call->arg);
 	return 0;
 }
 
 static int ends_itself(struct intro_call *call)
 {
+	gate_wait(gate);
 	_exit(*(const int *)call->arg);
 }
 
 static struct intro_executor *new_pool(unsigned workers)
 {
-	struct intro_executor *e =
-		intro_process_executor_new(POOL_OPTIONS(.name = "test", .workers = workers));
+	struct intro_executor *e;
+
+	gate = gate_new_shared();
+	e = intro_process_executor_new(POOL_OPTIONS(.name = "test", .workers = workers));
 
 	assert_non_null(e);
 	return e;
@@ -92,6 +98,7 @@ static struct intro_error break_it(struct intro_executor *e, intro_task_fn fn, i
 	submit(e, &f[1], fn, &arg, sizeof(arg));
 	for (int i = 2; i < TASKS; i++)
 		submit(e, &f[i], sleeps_long, payload, sizeof(payload));
+	gate_open(gate);
 	for (int i = 0; i < TASKS; i++) {
 		assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, NULL), -EPIPE);
 		intro_future_error(&f[i], 0, &error);
@@ -176,6 +183,7 @@ static void killed_while_idle(void **state)
 
 static int leaves_a_child_behind(struct intro_call *call)
 {
+	gate_wait(gate);
 	if (!fork()) {
 		prctl(PR_SET_PDEATHSIG, 0);
 		sleep_ms(300);
@@ -268,6 +276,7 @@ static void last_replies_count(void **state)
 	submit(e, &f[0], give_pid, NULL, 0);
 	submit(e, &f[1], kills_itself, &sig, sizeof(sig));
 	submit(e, &f[2], give_pid, NULL, 0);
+	gate_open(gate);
 	assert_int_equal(intro_future_result(&f[0], INTRO_FOREVER, NULL), 0);
 	assert_int_equal(intro_future_result(&f[1], INTRO_FOREVER, NULL), -EPIPE);
 	assert_int_equal(intro_future_result(&f[2], INTRO_FOREVER, NULL), -EPIPE);
@@ -398,6 +407,7 @@ int main(void)
 		cmocka_unit_test(the_terminal_interrupts_the_parent_alone),
 	};
 
+	private_area();
 	watchdog(200);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,16 +56,6 @@ static pid_t pid_of_one_worker(struct intro_executor *e)
 	pid = *(pid_t *)result.data;
 	intro_future_destroy(&f);
 	return pid;
-}
-
-/* A gate that other processes see. */
-static struct gate *shared_gate(void)
-{
-	struct gate *gate = mmap(NULL, sizeof(*gate), PROT_READ | PROT_WRITE,
-				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	assert_true(gate != MAP_FAILED);
-	return gate;
 }
 
 static int wait_at_gate(struct intro_call *call)
@@ -309,7 +298,7 @@ static void what_a_worker_is(void **state)
 
 static void cancelling(void **state)
 {
-	struct gate *gate = shared_gate();
+	struct gate *gate = gate_new_shared();
 	struct intro_executor *e = new_pool(1);
 	struct intro_future f[6];
 	char payload[200] = {0};
@@ -340,7 +329,6 @@ static void cancelling(void **state)
 	assert_int_equal(intro_future_result(&f[5], 0, NULL), -ECANCELED);
 	for (int i = 0; i < 6; i++)
 		intro_future_destroy(&f[i]);
-	munmap(gate, sizeof(*gate));
 }
 
 struct chain {
@@ -363,7 +351,7 @@ static void submit_next(struct intro_future *future, void *arg)
 
 static void callbacks_may_use_their_pool(void **state)
 {
-	struct gate *gate = shared_gate(); /* before the fork, or workers have it not */
+	struct gate *gate = gate_new_shared(); /* before the fork, or workers have it not */
 	struct chain chain = {.e = new_pool(1), .cb = {.fn = submit_next, .arg = &chain}};
 	struct intro_result result;
 	struct intro_future f;
@@ -378,7 +366,6 @@ static void callbacks_may_use_their_pool(void **state)
 	intro_executor_free(chain.e);
 	intro_future_destroy(&chain.next);
 	intro_future_destroy(&f);
-	munmap(gate, sizeof(*gate));
 }
 
 static int square(struct intro_call *call)
@@ -435,7 +422,7 @@ static void map_in_chunks(void **state)
 
 static void wait_and_as_completed(void **state)
 {
-	struct gate *gate = shared_gate();
+	struct gate *gate = gate_new_shared();
 	struct intro_executor *e = new_pool(2);
 	struct intro_future f[3], *p[3] = {&f[0], &f[1], &f[2]};
 	struct intro_as_completed *it;
@@ -464,7 +451,6 @@ static void wait_and_as_completed(void **state)
 	intro_executor_free(e);
 	for (i = 0; i < 3; i++)
 		intro_future_destroy(&f[i]);
-	munmap(gate, sizeof(*gate));
 }
 
 static void marks_tell_the_story(void **state)
@@ -533,6 +519,7 @@ int main(void)
 		cmocka_unit_test(marks_tell_the_story),
 	};
 
+	private_area();
 	watchdog(250);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

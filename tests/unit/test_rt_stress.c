@@ -347,6 +347,7 @@ int main(void)
 		cmocka_unit_test(pools_come_and_go),
 	};
 
+	private_area();
 	watchdog(200);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

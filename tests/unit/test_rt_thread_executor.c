@@ -758,6 +758,7 @@ int main(void)
 		cmocka_unit_test(a_wait_in_vain_is_marked_as_ended),
 	};
 
+	private_area();
 	watchdog(200);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
