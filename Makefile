@@ -170,7 +170,7 @@ test-system: all ## the tests that trace this machine (root)
 bench: deps ## measure speed and cost against named peers (root; takes minutes)
 	$(Q)$(MAKE) --no-print-directory all bench-programs
 	$(Q)tests/bench/run.py $(BENCH_ARGS)
-bench-programs: $(BENCH) build/bench/empty_switch.bpf.o
+bench-programs: $(BENCH) build/bench/on_switch.bpf.o
 build/bench/%.bpf.o: tests/bench/%.bpf.c
 	@mkdir -p $(@D)
 	$(call say,BPF,$@)$(CLANG) -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter \
