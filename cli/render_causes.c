@@ -127,7 +127,8 @@ size_t causes_of(const struct intro_ledger *ledger, enum intro_account account, 
 			sums[n++] = one;
 		sums[at].ns += split->ns;
 	}
-	qsort(sums, n, sizeof(*sums), by_size);
+	if (n)
+		qsort(sums, n, sizeof(*sums), by_size);
 	return n;
 }
 

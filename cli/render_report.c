@@ -331,8 +331,7 @@ static void print_pools(const struct render *render, const struct intro_report *
 			text_plural(report->pools_n - shown, "more pool").s);
 	if (!report->pools_n)
 		fputs("\nNo tasks: no worker pool marked any. A program marks its tasks by using "
-		      "the pools of\nlibintrospect-rt, or with <introspect/mark.h>. Its threads "
-		      "are below.\n",
+		      "the pools of\nlibintrospect-rt, or with <introspect/mark.h>.\n",
 		      render->out);
 }
 
@@ -460,7 +459,9 @@ static void print_others(const struct render *render, const struct intro_report 
 	for (size_t i = 0; i < report->threads_n; i++) {
 		const struct intro_thread *thread = &report->threads[i];
 
-		if (!thread->pool && thread->target && thread->states_ns[INTRO_STATE_RUNNING])
+		/* pid 0: met on a CPU, and never introduced; not one of those that are traced */
+		if (!thread->pool && thread->target && thread->pid &&
+		    thread->states_ns[INTRO_STATE_RUNNING])
 			add_other(table, thread, render->utf8);
 	}
 	n = table_rows(table);

@@ -71,7 +71,7 @@ struct text text_ns_or_dot(uint64_t ns, bool utf8)
 
 struct text text_count(uint64_t n)
 {
-	struct text text;
+	struct text text = {.s = ""};
 	char digits[24];
 	int length = snprintf(digits, sizeof(digits), "%" PRIu64, n);
 	char *at = text.s;
