@@ -131,7 +131,7 @@ static void on_end(struct intro_replay *replay, const struct intro_rec_mark *mar
 		task = intro__task_new(replay, mark->task, thread ? thread->pool_id : 0);
 	if (!task)
 		return;
-	if (task->phase >= PHASE_ENDED) {
+	if (task->phase >= PHASE_ENDED && !task->unseen) {
 		intro__strange(replay);
 		return;
 	}

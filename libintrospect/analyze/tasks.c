@@ -368,6 +368,10 @@ void intro__task_end(struct intro_replay *replay, struct task *task, uint32_t st
 
 	if (task->phase == PHASE_RUNNING) {
 		leave_worker(replay, task, died, marked);
+	} else if (task->unseen) {
+		/* given up too early: what it did since is not known, nor was booked */
+		intro_ledger_book(task->ledger, INTRO_UNKNOWN_LOST, 0, replay->now - task->end);
+		task->unseen = false;
 	} else if (marked || status == INTRO_STATUS_OK || may_have_started(replay, task)) {
 		queue_unknown(replay, task);
 	} else {

@@ -30,7 +30,9 @@ struct machine {
 	size_t next;	  /* oldest task not started */
 	uint64_t now, random;
 	uint64_t gap_until[SIM_CPUS]; /* until then records of a CPU are lost */
-	bool losses;
+	bool losses, mark_losses;
+	uint64_t mark_gap_until[SIM_WORKERS +
+				1]; /* until then marks are lost; last: the submitter's */
 	sim_push_fn push;
 	void *ctx;
 };
@@ -82,11 +84,20 @@ static void emit(struct machine *machine, int cpu, void *record, uint8_t kind, u
 	machine->push(machine->ctx, rec);
 }
 
+static unsigned ring_of(uint32_t tid)
+{
+	return tid == SUBMITTER ? SIM_WORKERS : tid - sim_tid(0);
+}
+
 static void emit_mark(struct machine *machine, uint8_t kind, uint32_t tid, uint64_t task,
 		      uint32_t a, uint32_t b)
 {
 	struct intro_rec_mark mark = {.task = task, .a = a, .b = b};
 
+	if (machine->now < machine->mark_gap_until[ring_of(tid)]) {
+		machine->sim->lost_marks++;
+		return;
+	}
 	emit(machine, NOBODY, &mark, kind, 1, tid);
 }
 
@@ -280,6 +291,19 @@ static void lose(struct machine *machine, int cpu)
 	machine->sim->lost++;
 }
 
+static void lose_marks(struct machine *machine, unsigned ring)
+{
+	struct intro_rec_lost lost = {.count = 1};
+
+	if (machine->now < machine->mark_gap_until[ring])
+		return;
+	lost.until_ts = machine->now + 1 + pick(machine, 8000);
+	emit(machine, NOBODY, &lost, INTRO_KIND_LOST, 1,
+	     ring < SIM_WORKERS ? sim_tid(ring) : SUBMITTER);
+	machine->mark_gap_until[ring] = lost.until_ts;
+	machine->sim->lost++;
+}
+
 static void happen(struct machine *machine)
 {
 	unsigned i = pick(machine, SIM_WORKERS);
@@ -307,6 +331,8 @@ static void happen(struct machine *machine)
 	}
 	if (machine->losses && !pick(machine, 60))
 		lose(machine, cpu);
+	if (machine->mark_losses && !pick(machine, 150))
+		lose_marks(machine, pick(machine, SIM_WORKERS + 1));
 }
 
 /* --- the account -------------------------------------------------------------------------------
@@ -372,6 +398,7 @@ void sim_run(struct sim *sim, const struct sim_options *options, sim_push_fn pus
 				  .now = 1000000,
 				  .random = 0x9e3779b97f4a7c15ull * (options->seed + 1),
 				  .losses = options->losses,
+				  .mark_losses = options->mark_losses,
 				  .push = push,
 				  .ctx = ctx};
 

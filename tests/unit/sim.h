@@ -35,7 +35,8 @@ struct sim_worker_truth {
 struct sim_options {
 	unsigned seed;
 	unsigned steps;
-	bool losses; /* CPUs lose records now and then */
+	bool losses;	  /* CPUs lose records now and then */
+	bool mark_losses; /* and so do the rings of workers and the submitter */
 };
 
 /* Each record goes to push; truth[id] for ids 1..*tasks. Starts at 1 000 000 ns. */
@@ -45,6 +46,7 @@ struct sim {
 	struct sim_worker_truth worker[SIM_WORKERS];
 	uint64_t begin, end;
 	uint64_t lost; /* gaps */
+	uint64_t lost_marks;
 };
 
 typedef void (*sim_push_fn)(void *ctx, const struct intro_rec *record);

@@ -140,6 +140,49 @@ static void compare_thread(void *ctx, const struct intro_thread *thread)
 				      compare->sim->worker[i].states[state]);
 }
 
+/* With lost marks: where a task was is not always known, but what is booked happened to it. */
+static void compare_marked_task(void *ctx, const struct intro_task *task)
+{
+	struct compare *compare = ctx;
+	const uint64_t *account = task->ledger.account;
+	const struct sim_truth *truth = &compare->sim->truth[task->id];
+
+	check_task(task);
+	compare->tasks++;
+	compare->unknown += account[INTRO_UNKNOWN];
+	compare->known += intro_ledger_total(&task->ledger) - account[INTRO_UNKNOWN];
+	assert_true(account[INTRO_QUEUED] <= sum(truth->queued, 2));
+	assert_true(account[INTRO_RUNNING] <= truth->running);
+	assert_true(account[INTRO_BLOCKED] <= sum(truth->blocked, 4));
+	assert_true(account[INTRO_RUNNABLE] <= sum(truth->runnable, 3));
+	if (task->status == INTRO_TASK_FINISHED)
+		assert_int_equal(task->done_ns, truth->end);
+}
+
+static void run_sim_marks(unsigned seed, bool losses)
+{
+	struct sim *sim = malloc(sizeof(*sim));
+	struct tape tape = {0};
+	struct compare compare = {.sim = sim};
+	struct intro_replay_sink sink = {
+		.ctx = &compare, .task = compare_marked_task, .thread = compare_thread};
+	struct intro_replay_options options = {.size = sizeof(options), .has_kernel = true};
+
+	assert_non_null(sim);
+	sim_run(sim,
+		&(struct sim_options){
+			.seed = seed, .steps = 3000, .losses = losses, .mark_losses = true},
+		keep, &tape);
+	options.begin_ns = sim->begin;
+	options.end_ns = sim->end;
+	play(&tape, &options, &sink);
+	assert_true(sim->lost_marks > 0);
+	assert_true(compare.tasks > sim->tasks / 2);
+	assert_true(compare.unknown > 0 && compare.known > compare.unknown / 20);
+	free(tape.record);
+	free(sim);
+}
+
 static void run_sim(unsigned seed, unsigned steps, bool losses)
 {
 	struct sim *sim = malloc(sizeof(*sim));
@@ -178,6 +221,12 @@ static void test_sim_losses(void **state)
 {
 	for (unsigned seed = 0; seed < 60; seed++)
 		run_sim(seed, 3000, true);
+}
+
+static void test_sim_mark_losses(void **state)
+{
+	for (unsigned seed = 0; seed < 60; seed++)
+		run_sim_marks(seed, seed % 2);
 }
 
 /* --- wild traces -------------------------------------------------------------------------------
@@ -451,6 +500,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sim),
 		cmocka_unit_test(test_sim_losses),
+		cmocka_unit_test(test_sim_mark_losses),
 		cmocka_unit_test(test_wild),
 		cmocka_unit_test(test_unfinished),
 		cmocka_unit_test(test_deterministic),
