@@ -39,9 +39,10 @@ static __noinline int switch_missed(struct intro_ring *ring, __u64 ts, __u32 cpu
 	ran = prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime;
 	if (ran > ts)
 		return 0;
-	rec = ring_take(ring, ts, cpu, sizeof(*rec));
-	if (!rec)
+	/* not an event of now: without room it stays unknown, as all that no program saw */
+	if (ring->gap_count || !ring_fits(ring, ring->head, sizeof(*rec)))
 		return 0;
+	rec = ring_at(ring, ring->head);
 	rec_head(&rec->rec, ts - ran, INTRO_KIND_SWITCH, 1, cpu, ring->running - 1);
 	rec->next_tid = prev->pid;
 	rec->state = INTRO_SWITCH_LATE;

@@ -436,6 +436,7 @@ void intro__marks_free(struct intro__marks *marks)
 		return;
 	intro__marks_stop(marks);
 	for (unsigned int i = 0; i < marks->areas; i++) {
+		atomic_store(&marks->area[i]->shared->tracer, 0);
 		munmap(marks->area[i]->shared, MAPPED_BYTES);
 		close(marks->area[i]->fd);
 		free(marks->area[i]);

@@ -5,6 +5,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -79,6 +81,21 @@ static void skip_the_past(struct intro__marks *marks, struct area *area)
 	}
 }
 
+/* -EBUSY: another tracer reads it. One that was killed does no more. */
+static int become_tracer(struct intro_area *shared)
+{
+	uint32_t self = getpid(), other = 0;
+
+	/* A compare that fails leaves in `other` what it found. Not for ever: it may be a game. */
+	for (int tries = 0; tries < 4; tries++) {
+		if (atomic_compare_exchange_strong(&shared->tracer, &other, self))
+			return 0;
+		if (other > INT_MAX || !kill(other, 0) || errno != ESRCH)
+			break;
+	}
+	return -EBUSY;
+}
+
 int intro__area_open(struct intro__marks *marks, int fd, uid_t uid)
 {
 	struct area *area;
@@ -97,6 +114,8 @@ int intro__area_open(struct intro__marks *marks, int fd, uid_t uid)
 		else if (area->shared->magic != INTRO_AREA_MAGIC ||
 			 area->shared->version != INTRO_AREA_VERSION)
 			error = -EPROTONOSUPPORT;
+		else
+			error = become_tracer(area->shared);
 	}
 	if (error) {
 		if (area->shared && area->shared != MAP_FAILED)
@@ -146,17 +165,21 @@ static void open_found(struct intro__marks *marks, pid_t pid, const char *range,
 {
 	char path[96];
 	struct stat st;
-	int fd;
+	int fd, error;
 
 	snprintf(path, sizeof(path), "/proc/%d", pid);
 	if (stat(path, &st))
 		return;
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%s", pid, range);
 	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd >= 0 && !intro__area_open(marks, fd, st.st_uid))
+	error = fd < 0 ? -errno : intro__area_open(marks, fd, st.st_uid);
+	if (!error)
 		return;
 	if (fd >= 0)
 		close(fd);
+	/* whoever reads it now may have ended when we look again */
+	if (error == -EBUSY)
+		return;
 	marks->refused[marks->refusals++ % REFUSED_MAX] = *id;
 }
 

@@ -155,11 +155,13 @@ static void add_counts(struct intro_session *session, struct json_object *meta)
 	struct json_object *produced = json_object_new_object(),
 			   *produced_cpu = json_object_new_array();
 	struct intro__source *source = session->source;
+	uint64_t late = 0;
 
 	for (size_t i = 0; source && i < source->ops->cpus(source); i++) {
 		struct intro__cpu_stats cpu;
 
 		source->ops->cpu_stats(source, i, &cpu);
+		late += cpu.late;
 		json_object_array_add(lost_cpu, json_object_new_uint64(cpu.lost));
 		json_object_array_add(stored_cpu, json_object_new_uint64(cpu.stored));
 		json_object_array_add(produced_cpu, json_object_new_uint64(cpu.stored + cpu.lost));
@@ -179,6 +181,7 @@ static void add_counts(struct intro_session *session, struct json_object *meta)
 	json_object_object_add(meta, "lost", lost);
 	json_object_object_add(meta, "stored", stored);
 	json_object_object_add(meta, "produced", produced);
+	add_number(meta, "unseen_switches", late);
 }
 
 static void add_programs(struct intro_session *session, struct json_object *meta)

@@ -61,7 +61,7 @@ static int put_late(struct intro__ring *ring, struct intro_rec *rec, const struc
 	if (rec->ts < ring->last_switch)
 		rec->ts = ring->last_switch;
 	ring->last_switch = rec->ts;
-	count(ring, rec);
+	ring->late++;
 	return sink->put(sink->ctx, INTRO_STREAM_LATE(ring->cpu), rec, INTRO_ROW_BYTES);
 }
 

@@ -14,9 +14,10 @@ struct intro__ring {
 	uint64_t tail;
 	uint64_t last_ts;
 	uint64_t last_switch; /* time of the last SWITCH */
-	uint64_t stored;      /* but for LOST and TASK records */
-	uint64_t lives;	      /* FORK, EXEC and EXIT records */
-	uint64_t resyncs;     /* the ring made no sense and was skipped to its head */
+	uint64_t stored;      /* but for LOST, TASK and late records */
+	uint64_t late;
+	uint64_t lives;	  /* FORK, EXEC and EXIT records */
+	uint64_t resyncs; /* the ring made no sense and was skipped to its head */
 };
 
 /* `memory` is the header and what follows it. */

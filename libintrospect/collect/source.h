@@ -32,8 +32,9 @@ struct intro__source_options {
 
 /* Of one CPU. stored + lost is what was produced. */
 struct intro__cpu_stats {
-	uint64_t stored; /* records handed to the sink, LOST and TASK not counted */
+	uint64_t stored; /* records handed to the sink, LOST, TASK and late ones not counted */
 	uint64_t lost;
+	uint64_t late; /* INTRO_SWITCH_LATE records: for switches at which no program ran */
 };
 
 /* Of one program of the source; zeroes unless options.stats. */

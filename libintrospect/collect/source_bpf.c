@@ -319,6 +319,7 @@ static void source_cpu_stats(const struct intro__source *base, size_t cpu,
 	const struct intro__ring *ring = &source->rings[cpu];
 
 	stats->stored = ring->stored;
+	stats->late = ring->late;
 	stats->lost = __atomic_load_n(&ring->shared->lost, __ATOMIC_RELAXED);
 }
 

@@ -24,11 +24,15 @@ static const char *name_of(uint8_t kind)
 }
 
 struct counts {
-	uint64_t kinds[256], stored[CPUS], lost[CPUS], lost_marks, disorder;
+	uint64_t kinds[256], stored[CPUS], lost[CPUS], lost_marks, late, disorder;
 };
 
 static void count(struct counts *counts, const struct intro_rec *rec, uint32_t stream)
 {
+	if (stream >= INTRO_STREAM_LATE(0) && stream < INTRO_STREAM_LATE(CPUS)) {
+		counts->late++;
+		return;
+	}
 	counts->kinds[rec->kind]++;
 	if (rec->kind == INTRO_KIND_LOST && stream < CPUS)
 		counts->lost[stream] += ((const struct intro_rec_lost *)rec)->count;
@@ -62,10 +66,11 @@ static void print(struct intro_trace *trace, const struct counts *counts)
 	printf("},");
 	print_array("stored", counts->stored, CPUS);
 	print_array("lost", counts->lost, CPUS);
-	printf("\"lost_marks\":%" PRIu64 ",\"disorder\":%" PRIu64 ",\"truncated\":%s,"
+	printf("\"lost_marks\":%" PRIu64 ",\"late\":%" PRIu64 ",\"disorder\":%" PRIu64
+	       ",\"truncated\":%s,"
 	       "\"bad_chunks\":%" PRIu64 ",\"bad_records\":%" PRIu64 "}\n",
-	       counts->lost_marks, counts->disorder, damage.truncated ? "true" : "false",
-	       damage.bad_chunks, damage.bad_records);
+	       counts->lost_marks, counts->late, counts->disorder,
+	       damage.truncated ? "true" : "false", damage.bad_chunks, damage.bad_records);
 }
 
 int main(int argc, char **argv)
