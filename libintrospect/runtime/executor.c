@@ -100,7 +100,7 @@ void intro__future_drop_cancelled(struct future *f)
 
 int intro_call_return(struct intro_call *call, void *data, size_t size)
 {
-	struct call_state *state = call->private;
+	struct call_state *state = call->runtime;
 
 	if (state->returned)
 		return -EALREADY;
@@ -120,7 +120,7 @@ int intro_call_return(struct intro_call *call, void *data, size_t size)
 
 void intro_call_error(struct intro_call *call, const char *format, ...)
 {
-	struct call_state *state = call->private;
+	struct call_state *state = call->runtime;
 	va_list args;
 
 	if (state->explained)

@@ -40,7 +40,7 @@ struct intro_executor {
 	char name[INTRO__NAME_BYTES];
 };
 
-/* A run of a task as the runtime sees it: behind intro_call.private. */
+/* A run of a task as the runtime sees it: behind intro_call.runtime. */
 struct call_state {
 	bool copies; /* results are copied: the worker is another process */
 	bool returned;

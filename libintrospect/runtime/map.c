@@ -64,7 +64,7 @@ static int call_item(struct intro_call *outer, intro_task_fn fn, const void *arg
 
 	call.arg = arg;
 	call.size = size;
-	call.private = state;
+	call.runtime = state;
 	return fn(&call);
 }
 
@@ -115,7 +115,7 @@ static int run_chunk_copied(struct intro_call *call)
 {
 	const struct chunk_request *request = call->arg;
 	const unsigned char *items = (const unsigned char *)(request + 1);
-	struct call_state *outer = call->private;
+	struct call_state *outer = call->runtime;
 	struct intro_result all = {0};
 	int err = 0;
 

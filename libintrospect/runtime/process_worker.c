@@ -128,7 +128,7 @@ static void run(struct worker *w, intro_task_fn fn, const void *arg, size_t size
 				  .index = w->birth->index,
 				  .task = task,
 				  .initial = w->initial,
-				  .private = &state};
+				  .runtime = &state};
 	struct wire_reply reply = {.task = task};
 
 	if (task)

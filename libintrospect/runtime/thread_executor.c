@@ -177,7 +177,7 @@ static void call_init(struct intro_call *call, struct thread_worker *w, struct c
 	state->result = (struct intro_result){0};
 	state->text[0] = 0;
 	*call = (struct intro_call){
-		.worker = w->name, .index = w->index, .initial = w->initial, .private = state};
+		.worker = w->name, .index = w->index, .initial = w->initial, .runtime = state};
 }
 
 static void run_task(struct thread_worker *w, struct future *f)

@@ -331,13 +331,18 @@ static void on_and_off_while_marks_are_written(void **state)
 	sleep_ms(5);
 	free(marks_end(&n));
 	assert_true(n <= 1); /* the one it was at when marks were turned off */
-	marks_begin();
-	sleep_ms(2);
-	m = marks_end(&n);
+	do {
+		marks_begin();
+		sleep_ms(2);
+		m = marks_end(&n);
+		if (n < 2)
+			free(m);
+	} while (n < 2);
 	t.stop = true;
 	pthread_join(thread, NULL);
-	assert_true(n > 0);
 	for (size_t i = 0; i < n; i++) {
+		if (m[i].rec.kind == INTRO_KIND_THREAD)
+			continue;
 		assert_int_equal(m[i].rec.kind, INTRO_KIND_READ);
 		assert_true(m[i].task > last);
 		last = m[i].task;

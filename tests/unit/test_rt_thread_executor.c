@@ -26,6 +26,11 @@ static int give_thread_name(struct intro_call *call)
 	return strcmp(name, call->worker) ? -EBADMSG : intro_call_return(call, strdup(name), 0);
 }
 
+static int give_tid(struct intro_call *call)
+{
+	return intro_call_return(call, (void *)(uintptr_t)intro__tid(), 0);
+}
+
 static int wait_at_gate(struct intro_call *call)
 {
 	gate_wait((struct gate *)call->arg);
@@ -126,14 +131,15 @@ static void workers_start_on_demand(void **state)
 	struct intro_future f[6];
 
 	assert_int_equal(count_threads_left("test/"), 0);
-	submit(e, &f[0], give_back, NULL);
-	done_with(&f[0]);
-	assert_int_equal(count_threads("test/"), 1);
-	sleep_ms(50);
-	submit(e, &f[0], give_back, NULL); /* its worker is idle again */
-	done_with(&f[0]);
-	assert_int_equal(count_threads("test/"), 1);
-	sleep_ms(50);
+	for (int i = 0; i < 3; i++) { /* the second and third find the worker idle */
+		struct intro_result result;
+
+		submit(e, &f[0], give_tid, NULL);
+		assert_int_equal(intro_future_result(&f[0], INTRO_FOREVER, &result), 0);
+		intro_future_destroy(&f[0]);
+		assert_int_equal(count_threads("test/"), 1);
+		until_asleep((uint32_t)(uintptr_t)result.data);
+	}
 	submit(e, &f[0], wait_at_gate, &gate);
 	submit(e, &f[1], wait_at_gate, &gate);
 	gate_expect(&gate, 2);

@@ -274,12 +274,17 @@ struct intro_ring {
 	/* How many targets wait for this CPU: while there are any, record every switch on it. */
 	__u64 contended;
 	__u64 running; /* 1 + tid of who came last; 0: none seen yet. Only this CPU uses it */
-	__u64 tail; /* on a line of its own */
+	__u64 tail;    /* on a line of its own */
 	__u64 reserved1[7];
 };
 #define INTRO_RING_SLACK (INTRO_ROW_BYTES * INTRO_ROWS_MAX)
 
-#define INTRO_ASSERT_SIZE(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type)
+#ifdef __cplusplus
+#define INTRO_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define INTRO_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
+#define INTRO_ASSERT_SIZE(type, bytes) INTRO_ASSERT(sizeof(struct type) == (bytes), #type)
 INTRO_ASSERT_SIZE(intro_rec, 16);
 INTRO_ASSERT_SIZE(intro_rec_switch, 32);
 INTRO_ASSERT_SIZE(intro_rec_waking, 32);
@@ -292,7 +297,7 @@ INTRO_ASSERT_SIZE(intro_rec_mark, 32);
 INTRO_ASSERT_SIZE(intro_rec_def, 64);
 INTRO_ASSERT_SIZE(intro_ring, 128);
 #define INTRO_ASSERT_OFFSET(type, member, bytes)                                                   \
-	_Static_assert(__builtin_offsetof(struct type, member) == (bytes), #type "." #member)
+	INTRO_ASSERT(__builtin_offsetof(struct type, member) == (bytes), #type "." #member)
 INTRO_ASSERT_OFFSET(intro_rec, kind, 8);
 INTRO_ASSERT_OFFSET(intro_rec, cpu, 10);
 INTRO_ASSERT_OFFSET(intro_rec, tid, 12);

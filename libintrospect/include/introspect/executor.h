@@ -16,8 +16,8 @@
  *	intro_future_destroy(&future);
  *	intro_executor_free(pool);
  *
- * Thread-safety: every function may be called from any thread, but new/free. Tasks and callbacks may
- * call them too, free excepted; a shutdown from within its own pool does not wait.
+ * Thread-safety: every function may be called from any thread, but new/free. Tasks and callbacks
+ *may call them too, free excepted; a shutdown from within its own pool does not wait.
  *
  * A thread pool is one queue; callbacks run in the worker that ended the task.
  *
@@ -25,8 +25,8 @@
  * callbacks run as well. What a worker is:
  *   - a copy of the program as it was at new: functions must be known then (a library
  *     loaded later is not), memory is not shared, descriptors are;
- *   - named "<name>/<index>" (prctl), with the signal mask of the thread that called new; handlers of
- *     the program's are reset to the default, those of faults excepted;
+ *   - named "<name>/<index>" (prctl), with the signal mask of the thread that called new; handlers
+ *of the program's are reset to the default, those of faults excepted;
  *   - deaf to SIGINT: a terminal sends that to the parent too, which decides (what the worker
  *     exec's inherits this);
  *   - killed when the parent dies, whatever it does then.
@@ -55,7 +55,7 @@ struct intro_call {
 	unsigned index;	    /* the worker's index in its pool */
 	uint64_t task;	    /* the number its marks carry (of map: the chunk's); initializer: 0 */
 	void *initial;	    /* what the initializer stored in this worker */
-	void *private;
+	void *runtime;	    /* the runtime's own */
 };
 
 /*
@@ -88,7 +88,8 @@ struct intro_executor_options {
 	unsigned prefetch; /* process pool: tasks handed to a worker ahead; 0: 1 */
 };
 
-/* NULL and errno (EINVAL, E2BIG: options from a newer header, ENOMEM, or fork's). Thread workers start on demand, while none is idle; processes at once. */
+/* NULL and errno (EINVAL, E2BIG: options from a newer header, ENOMEM, or fork's). Thread workers
+ * start on demand, while none is idle; processes at once. */
 struct intro_executor *intro_thread_executor_new(const struct intro_executor_options *options);
 struct intro_executor *intro_process_executor_new(const struct intro_executor_options *options);
 

@@ -10,9 +10,9 @@
  *
  * Ownership. The caller owns the memory of a struct intro_future, from intro_future_init until it
  * is done (FINISHED or CANCELLED_AND_NOTIFIED) *and* intro_future_destroy returned, which waits
- * for whoever is still inside it: the pool that runs it, callbacks. A future that has not started is
- * cancelled and taken back from its pool without a wait. No allocation is made for a
- * future; add_done_callback takes the node's memory from the caller too.
+ * for whoever is still inside it: the pool that runs it, callbacks. A future that has not started
+ *is cancelled and taken back from its pool without a wait. No allocation is made for a future;
+ *add_done_callback takes the node's memory from the caller too.
  *
  * Times are relative nanoseconds; INTRO_FOREVER waits without limit, 0 polls.
  * Errors are negative errno values. Thread-safe throughout unless a line says otherwise.
@@ -61,8 +61,8 @@ struct intro_done_callback {
 
 /* Opaque: 256 bytes, 64-byte aligned, so that it can be a member or an array of the caller's. */
 struct intro_future {
-	_Alignas(64) unsigned char opaque[256];
-};
+	unsigned char opaque[256];
+} __attribute__((aligned(64)));
 
 void intro_future_init(struct intro_future *future);
 void intro_future_destroy(struct intro_future *future);
