@@ -91,6 +91,5 @@ int intro__meta_read(const char *json, struct intro__meta *meta)
 	json_object_put(root);
 	if (!meta->source || !meta->kernel || !meta->command)
 		return -ENOMEM;
-	meta->has_kernel = strcmp(meta->source, "none") != 0;
 	return 0;
 }

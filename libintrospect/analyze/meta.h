@@ -11,7 +11,6 @@ struct intro__meta {
 	unsigned cpus, nodes;
 	double tracer_cpu_s; /* below 0: not said */
 	uint64_t start_ns, end_ns, lost;
-	bool has_kernel;
 };
 
 /* 0 or -ENOMEM. JSON that is not an object, or members of wrong types, count as not said. */

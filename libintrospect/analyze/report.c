@@ -439,7 +439,6 @@ static int run(struct build *build, struct intro_trace *trace)
 		return err;
 	options.begin_ns = meta.start_ns;
 	options.end_ns = meta.end_ns;
-	options.has_kernel = meta.has_kernel;
 	replay = intro_replay_new(&options, &sink);
 	if (!replay)
 		return -ENOMEM;

@@ -101,7 +101,7 @@ static double seconds(void)
 
 static double replay_once(const struct tape *tape)
 {
-	struct intro_replay_options options = {.size = sizeof(options), .has_kernel = true};
+	struct intro_replay_options options = {.size = sizeof(options)};
 	struct intro_replay *replay = intro_replay_new(&options, NULL);
 	double start = seconds();
 

@@ -72,7 +72,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 1)
 		return 0;
-	options.has_kernel = data[0] & 1;
 	if (data[0] & 2)
 		options.max_tasks = options.max_threads = 8;
 	if (data[0] & 4)

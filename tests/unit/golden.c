@@ -305,8 +305,6 @@ static bool read_line(struct golden *golden, const char *text)
 		golden->options.begin_ns = next_number(&words);
 	} else if (take(&words, "end")) {
 		golden->options.end_ns = next_number(&words);
-	} else if (take(&words, "no-kernel")) {
-		golden->options.has_kernel = false;
 	} else if (take(&words, "expect")) {
 		if (golden->expecteds == GOLDEN_EXPECTED)
 			return false;
@@ -328,7 +326,6 @@ bool golden_read(struct golden *golden, const char *path)
 
 	memset(golden, 0, sizeof(*golden));
 	golden->options.size = sizeof(golden->options);
-	golden->options.has_kernel = true;
 	if (!file) {
 		snprintf(golden->error, sizeof(golden->error), "%.200s: cannot be opened", path);
 		return false;

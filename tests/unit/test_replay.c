@@ -166,7 +166,7 @@ static void run_sim_marks(unsigned seed, bool losses)
 	struct compare compare = {.sim = sim};
 	struct intro_replay_sink sink = {
 		.ctx = &compare, .task = compare_marked_task, .thread = compare_thread};
-	struct intro_replay_options options = {.size = sizeof(options), .has_kernel = true};
+	struct intro_replay_options options = {.size = sizeof(options)};
 
 	assert_non_null(sim);
 	sim_run(sim,
@@ -190,7 +190,7 @@ static void run_sim(unsigned seed, unsigned steps, bool losses)
 	struct compare compare = {.sim = sim, .exact = !losses};
 	struct intro_replay_sink sink = {
 		.ctx = &compare, .task = compare_task, .thread = compare_thread};
-	struct intro_replay_options options = {.size = sizeof(options), .has_kernel = true};
+	struct intro_replay_options options = {.size = sizeof(options)};
 	struct intro_replay_totals totals;
 
 	assert_non_null(sim);
@@ -341,10 +341,8 @@ static void test_wild(void **state)
 		struct wild wild = {0};
 		struct intro_replay_sink sink = {
 			.ctx = &wild, .task = wild_task, .thread = wild_thread, .pool = wild_pool};
-		struct intro_replay_options options = {.size = sizeof(options),
-						       .has_kernel = true,
-						       .max_tasks = 50,
-						       .max_threads = 40};
+		struct intro_replay_options options = {
+			.size = sizeof(options), .max_tasks = 50, .max_threads = 40};
 		struct tape tape;
 
 		if (seed % 2)
@@ -379,7 +377,7 @@ static char *transcript(const struct tape *tape, size_t *size)
 	struct wild wild = {0};
 	struct intro_replay_sink sink = {
 		.ctx = &wild, .task = wild_task, .thread = wild_thread, .pool = wild_pool};
-	struct intro_replay_options options = {.size = sizeof(options), .has_kernel = true};
+	struct intro_replay_options options = {.size = sizeof(options)};
 	char *text;
 
 	wild.out = open_memstream(&text, size);

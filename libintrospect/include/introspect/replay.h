@@ -100,7 +100,6 @@ struct intro_replay_sink {
 struct intro_replay_options {
 	size_t size;
 	uint64_t begin_ns, end_ns; /* of the tracing itself; 0: first and last record */
-	bool has_kernel;	   /* a kernel source ran; else threads are all UNKNOWN_NO_KERNEL */
 	uint32_t max_tasks;	   /* live at once; 0: 262 144. More are counted and dropped */
 	uint32_t max_threads;	   /* live at once; 0: 262 144 */
 };
