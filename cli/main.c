@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* main.c - the table of subcommands. */
+#include <fcntl.h>
 #include <locale.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -58,10 +60,26 @@ static int help(int argc, char **argv)
 	return command->run(2, args);
 }
 
+/* So that no file which is opened later takes the place of a closed standard stream. */
+static bool standard_streams(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd < 0)
+			return false;
+	} while (fd <= STDERR_FILENO);
+	close(fd);
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *command;
 
+	if (!standard_streams())
+		return CLI_FAILED;
 	/* Only the character set: numbers are printed and read the same everywhere. */
 	setlocale(LC_CTYPE, "");
 	if (argc < 2) {

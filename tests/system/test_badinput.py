@@ -254,12 +254,35 @@ def statuses(name):
                 tap.ok(status == want, f"{name}: {command} sh -c '{script}'", f"{status} {err}")
 
 
+def closed_streams(name):
+    """A file must not take the place of a closed stream, and errors land in it."""
+    with tempfile.TemporaryDirectory() as d:
+        script = f"exec {INTROSPECT} run -o x.itr -- sh -c 'exit 5' <&- >&- 2>&-"
+        status, _, _ = run("-c", script, program="sh", cwd=d)
+        again, out, err = run("report", "x.itr", cwd=d)
+        tap.ok(status == 5 and again == 0 and out and not err, name, f"{status} {again} {err}")
+
+
+def marks_alone(name):
+    """Needs no privilege."""
+    with tempfile.TemporaryDirectory() as d:
+        os.chmod(d, 0o777)
+        program = os.path.join(d, "introspect")
+        shutil.copy(INTROSPECT, program)
+        more = {"user": NOBODY} if os.geteuid() == 0 else {}
+        status, _, err = run("run", "--no-kernel", "-o", "x.itr", "--", program, "workload", "cpu",
+                             "--tasks", "20", program=program, cwd=d, **more)
+        tap.ok(status == 0 and "no kernel records" in err and "20 tasks: 20 finished" in err, name,
+               f"{status} {err}")
+
+
 usage()
 not_traces()
 outputs()
 targets()
 privileges()
+marks_alone("marks without the kernel, without privileges")
 for title, test in (("damaged trace", damaged), ("behind sudo", behind_sudo),
-                    ("the command's status", statuses)):
+                    ("the command's status", statuses), ("closed streams", closed_streams)):
     needs_tracing(title, test)
 tap.done()
