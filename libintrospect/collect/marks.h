@@ -19,6 +19,7 @@ struct intro__marks_stats {
 	uint64_t malformed; /* dropped here */
 	uint64_t unslotted; /* threads that found no ring */
 	unsigned int areas;
+	unsigned int busy; /* areas that another tracer reads: the most met in one search */
 };
 
 /* Errors: NULL and errno. */

@@ -178,8 +178,10 @@ static void open_found(struct intro__marks *marks, pid_t pid, const char *range,
 	if (fd >= 0)
 		close(fd);
 	/* whoever reads it now may have ended when we look again */
-	if (error == -EBUSY)
+	if (error == -EBUSY) {
+		marks->busy++;
 		return;
+	}
 	marks->refused[marks->refusals++ % REFUSED_MAX] = *id;
 }
 
@@ -225,8 +227,12 @@ int intro__marks_find(struct intro__marks *marks, pid_t root)
 		search(marks, pids[i]);
 		marks->find_next = pids[i] + 1;
 	}
-	if (i == n)
+	if (marks->busy > marks->stats.busy)
+		marks->stats.busy = marks->busy;
+	if (i == n) {
 		marks->find_next = 0;
+		marks->busy = 0;
+	}
 	free(pids);
 	return 0;
 }

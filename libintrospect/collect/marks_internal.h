@@ -47,6 +47,7 @@ struct intro__marks {
 	unsigned int turn; /* which area the next drain begins with */
 	struct file_id refused[REFUSED_MAX];
 	unsigned int refusals;
+	unsigned int busy;   /* of the search under way */
 	pid_t find_next;     /* where the next search goes on; 0: at the start */
 	uint64_t began;	     /* the time of all definitions, see INTRO_STREAM_DEFS */
 	uint64_t now;	     /* of the drain under way */

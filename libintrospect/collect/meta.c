@@ -176,6 +176,7 @@ static void add_counts(struct intro_session *session, struct json_object *meta)
 		add_number(lost, "marks", marks.lost);
 		add_number(lost, "malformed_marks", marks.malformed);
 		add_number(lost, "threads_without_ring", marks.unslotted);
+		add_number(lost, "areas_of_other_tracers", marks.busy);
 		add_number(stored, "marks", marks.stored);
 	}
 	json_object_object_add(meta, "lost", lost);
