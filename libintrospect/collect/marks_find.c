@@ -214,22 +214,24 @@ static void search(struct intro__marks *marks, pid_t pid)
 
 int intro__marks_find(struct intro__marks *marks, pid_t root)
 {
-	uint64_t begin = monotonic();
 	pid_t *pids;
 	long n = intro__procs_tree(root, &pids), i;
+	uint64_t begin = monotonic();
 
 	if (n < 0)
 		return n;
-	for (i = 0; i < n && monotonic() - begin < FIND_MOST_NS; i++) {
+	for (i = 0; i < n; i++) {
 		/* in the order of their numbers, as /proc lists them */
 		if (pids[i] < marks->find_next || pids[i] == getpid())
 			continue;
 		search(marks, pids[i]);
 		marks->find_next = pids[i] + 1;
+		if (monotonic() - begin > FIND_MOST_NS)
+			break;
 	}
 	if (marks->busy > marks->stats.busy)
 		marks->stats.busy = marks->busy;
-	if (i == n) {
+	if (i >= n - 1) {
 		marks->find_next = 0;
 		marks->busy = 0;
 	}
