@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -375,6 +376,24 @@ static void workers_die_with_their_parent(void **state)
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
+/* A pool that cannot be made whole is not made at all. */
+static void no_descriptors_no_pool(void **state)
+{
+	unsigned fds = count_fds();
+	struct rlimit old, few;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	few = old;
+	few.rlim_cur =
+		fds + 6; /* fds counts ".", ".." and the directory itself: room for two workers */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_null(intro_process_executor_new(POOL_OPTIONS(.workers = 8)));
+	assert_int_equal(errno, EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(count_children(), 0);
+	assert_int_equal(count_fds(), fds);
+}
+
 static int interrupts_all(struct intro_call *call)
 {
 	return kill(getpid(), SIGINT);
@@ -404,6 +423,7 @@ int main(void)
 		cmocka_unit_test(last_replies_count),
 		cmocka_unit_test(in_a_map),
 		cmocka_unit_test(workers_die_with_their_parent),
+		cmocka_unit_test(no_descriptors_no_pool),
 		cmocka_unit_test(the_terminal_interrupts_the_parent_alone),
 	};
 

@@ -305,6 +305,92 @@ static void everything_at_once(void **state)
 			finished + failed + cancelled);
 }
 
+#define ORDERED 4000
+
+static int nothing(struct intro_call *call)
+{
+	return 0;
+}
+
+/* When each task was submitted, started, ended, had by its reader; by the clock of the marks. */
+static void check_order(const struct intro_rec_mark *m, size_t n)
+{
+	static uint64_t when[ORDERED + 128][4]; /* numbers come in blocks of 64 */
+	int first = marks_find(m, n, 0, INTRO_KIND_SUBMIT, 0);
+	unsigned compared = 0;
+
+	assert_true(first >= 0);
+	memset(when, 0, sizeof(when));
+	for (size_t i = 0; i < n; i++) {
+		static const uint8_t step[] = {[INTRO_KIND_SUBMIT] = 1,
+					       [INTRO_KIND_START] = 2,
+					       [INTRO_KIND_END] = 3,
+					       [INTRO_KIND_WAKE] = 4,
+					       [INTRO_KIND_READ] = 4};
+		uint8_t s = m[i].rec.kind < sizeof(step) ? step[m[i].rec.kind] : 0;
+		uint64_t task = m[i].task - m[first].task;
+
+		if (s && task < ORDERED + 128 && !when[task][s - 1])
+			when[task][s - 1] = m[i].rec.ts;
+	}
+	for (unsigned i = 0; i < ORDERED + 128; i++) {
+		for (unsigned s = 1; s < 4; s++)
+			assert_true(!when[i][s] || when[i][s] >= when[i][s - 1]);
+		compared += when[i][3] != 0;
+	}
+	assert_true(compared >= ORDERED / 2); /* the tracer is not there: rings may be full */
+}
+
+static void order_by(enum intro_marks clock)
+{
+	struct intro_future *f = aligned_alloc(64, ORDERED * sizeof(*f));
+	struct intro_executor *pool = new_pool(false, 2);
+	struct intro_rec_mark *m;
+	size_t n;
+
+	marks_begin();
+	intro__area()->enabled = clock;
+	for (unsigned i = 0; i < ORDERED; i++) {
+		intro_future_init(&f[i]);
+		assert_int_equal(intro_executor_submit(pool, &f[i], nothing, NULL, 0), 0);
+		if (i % 3 == 0)
+			intro_future_result(&f[i], INTRO_FOREVER, NULL);
+	}
+	for (unsigned i = 0; i < ORDERED; i++) {
+		intro_future_result(&f[i], INTRO_FOREVER, NULL);
+		intro_future_destroy(&f[i]);
+	}
+	intro_executor_free(pool);
+	m = marks_end(&n);
+	check_order(m, n);
+	free(m);
+	free(f);
+}
+
+static void causes_are_marked_before_effects(void **state)
+{
+	order_by(INTRO_MARKS_MONOTONIC);
+}
+
+/* rdtsc waits for nothing before it, yet what one thread marks after another comes later. */
+static void causes_before_effects_by_tsc(void **state)
+{
+	char source[16] = "";
+	FILE *file =
+		fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
+
+	if (file && !fgets(source, sizeof(source), file))
+		source[0] = 0;
+	if (file)
+		fclose(file);
+	if (strcmp(source, "tsc\n")) {
+		print_message("the kernel does not trust this machine's TSC\n");
+		skip();
+	}
+	for (int i = 0; i < 10; i++)
+		order_by(INTRO_MARKS_TSC);
+}
+
 /* Pools that come and go under their submitters' hands. */
 static void pools_come_and_go(void **state)
 {
@@ -344,6 +430,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everything_at_once),
+		cmocka_unit_test(causes_are_marked_before_effects),
+		cmocka_unit_test(causes_before_effects_by_tsc),
 		cmocka_unit_test(pools_come_and_go),
 	};
 
