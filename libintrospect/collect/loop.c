@@ -26,7 +26,7 @@
 /* Chunks are written out after this, so that a killed tracer leaves all but the last second. */
 #define FLUSH_NS (1000 * MS)
 /* Looking for marks' areas takes at most this part of the time. */
-#define FIND_SHARE 100
+#define FIND_SHARE 200
 #define FIND_EVERY_NS (50 * MS)
 /* The command's end is seen before its last switch is. */
 #define LAST_SWITCH_NS (2 * MS)
