@@ -24,11 +24,18 @@ extern void *bpf_rdonly_cast(void *object, __u32 type_id) __ksym __weak;
  */
 __u64 regs_offset;
 
+/* Memory makes a number of a pointer: the verifier has no arithmetic on what it knows to point. */
+static __u64 regs_place;
+
 static __always_inline void regs_find(struct task_struct *task)
 {
-	volatile __u64 regs = bpf_task_pt_regs(task), stack = (__u64)task->stack;
+	__u64 stack = (__u64)task->stack, regs;
 
-	if (!regs_offset && regs > stack && regs - stack < 1 << 20)
+	if (!bpf_rdonly_cast || regs_offset)
+		return;
+	WRITE_ONCE(regs_place, bpf_task_pt_regs(task));
+	regs = READ_ONCE(regs_place);
+	if (regs > stack && regs - stack < 1 << 20)
 		regs_offset = regs - stack;
 }
 
