@@ -19,7 +19,7 @@ static const struct workload workloads[] = {
 	 40 * WORKLOAD_MS, workload_gil_run},
 	{"io", "threads that wait for a pipe and for files", 4, 0, 400, 4 * WORKLOAD_MS,
 	 workload_io_run},
-	{"lock", "threads that spin, most of the time inside one mutex", 4, 0, 300, 4 * WORKLOAD_MS,
+	{"lock", "threads that spin, most of the time inside one mutex", 4, 0, 200, 8 * WORKLOAD_MS,
 	 workload_lock_run},
 	{"map", "a process pool's map over many small items, in chunks", 0, 1, 4000,
 	 500 * WORKLOAD_US, workload_map_run},
