@@ -45,13 +45,23 @@ struct signal_struct {
 	atomic_t live;
 };
 
+struct rq {
+	__u64 clock; /* ns; not CLOCK_MONOTONIC */
+};
+
+struct cfs_rq {
+	struct rq *rq;
+};
+
 struct sched_entity {
 	__u64 sum_exec_runtime;
 	__u64 prev_sum_exec_runtime; /* when it got the CPU */
+	struct cfs_rq *cfs_rq;	     /* with CONFIG_FAIR_GROUP_SCHED */
 };
 
 struct sched_info {
 	unsigned long long run_delay;
+	unsigned long long last_queued; /* by rq.clock; 0: it does not wait */
 };
 
 struct task_struct {

@@ -24,6 +24,40 @@ static __noinline int switch_dead(struct intro_ring *ring, __u64 ts, __u32 cpu,
 	return 0;
 }
 
+/* So many switches after a missed one, who comes may have been woken unseen; fewer if none waits.
+ */
+#define UNSEEN_SWITCHES 32
+
+/*
+ * Who was woken while no program ran gets the CPU in its turn. How long it has waited for one the
+ * scheduler knows; whether its wake-up was seen only the reader does.
+ */
+static __noinline int waking_missed(struct intro_ring *ring, __u64 ts, __u32 cpu,
+				    struct task_struct *next)
+{
+	struct intro_rec_waking *rec;
+	__u64 queued, now;
+
+	ring->unseen = next->pid ? ring->unseen - 1 : 0;
+	if (!next->pid || !bpf_core_field_exists(next->sched_info.last_queued) ||
+	    !bpf_core_field_exists(next->se.cfs_rq) || (!whole_system && !target_has(next->pid)))
+		return 0;
+	queued = next->sched_info.last_queued;
+	now = next->se.cfs_rq->rq->clock;
+	if (!queued || now < queued || now - queued > ts)
+		return 0;
+	rec = ring_take(ring, ts, cpu, sizeof(*rec));
+	if (!rec)
+		return 0;
+	rec_head(&rec->rec, ts, INTRO_KIND_WAKING, 1, cpu, next->pid);
+	rec->waker_tid = 0;
+	rec->target_cpu = cpu;
+	rec->flags = INTRO_WAKING_LATE;
+	rec->woken_ts = ts - (now - queued);
+	ring_publish(ring, sizeof(*rec));
+	return 0;
+}
+
 /*
  * prev is not who came last. Its run began as long ago as the scheduler has charged it with: both
  * sums were brought up to date just before this tracepoint.
@@ -34,6 +68,7 @@ static __noinline int switch_missed(struct intro_ring *ring, __u64 ts, __u32 cpu
 	struct intro_rec_switch *rec;
 	__u64 ran;
 
+	ring->unseen = UNSEEN_SWITCHES;
 	if (!bpf_core_field_exists(prev->se.prev_sum_exec_runtime))
 		return 0;
 	ran = prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime;
@@ -101,6 +136,8 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	if (unlikely(running != prev_tid + 1ull) && running && prev_tid)
 		switch_missed(ring, ts, cpu, prev);
 	ring->running = next_tid + 1ull;
+	if (unlikely(READ_ONCE(ring->unseen)))
+		waking_missed(ring, ts, cpu, next);
 	if (unlikely(!bit_test(known_bits, next_tid)))
 		task_introduce(ring, ts, cpu, next);
 	if (!whole_system && unlikely(!bit_test(known_bits, prev_tid)))
@@ -149,7 +186,7 @@ static __always_inline void waking_write(__u8 kind, struct task_struct *task,
 	rec->waker_tid = waker->pid;
 	rec->target_cpu = task_on;
 	rec->flags = 0;
-	rec->reserved = 0;
+	rec->woken_ts = 0;
 	ring_publish(ring, sizeof(*rec));
 }
 

@@ -180,7 +180,23 @@ static void book_rerun(struct intro_replay *replay, struct thread *thread)
 	}
 }
 
-static void book_wait(struct intro_replay *replay, struct thread *thread)
+/*
+ * Whose wake-up nobody recorded: how much of it was sleep is not known. When it follows a process
+ * under which nothing is recorded, that process was current at the wake-up: until it came, this was
+ * sleep.
+ */
+static void book_unwoken(struct intro_replay *replay, struct thread *thread, const struct cpu *late)
+{
+	if (!late)
+		intro__strange(replay);
+	else if (thread->since < late->last_switch)
+		intro__book(thread, late->last_switch, thread->state, thread->cause,
+			    thread->detail);
+	intro__book(thread, replay->now, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_UNRECORDED, 0);
+}
+
+/* late: the CPU, when the switch is a late one; else NULL */
+static void book_wait(struct intro_replay *replay, struct thread *thread, const struct cpu *late)
 {
 	if (intro__settle(replay, thread, replay->gap_until,
 			  thread->target ? INTRO_STATE_RUNNABLE : INTRO_STATE_UNKNOWN,
@@ -196,21 +212,21 @@ static void book_wait(struct intro_replay *replay, struct thread *thread)
 		return;
 	}
 	if (thread->state == INTRO_STATE_BLOCKED) {
-		/* when it was woken nobody recorded: how much of it was sleep is not known */
-		intro__strange(replay);
-		intro__book(thread, replay->now, INTRO_STATE_UNKNOWN, INTRO_UNKNOWN_UNRECORDED, 0);
+		book_unwoken(replay, thread, late);
 		return;
 	}
 	intro__book(thread, replay->now, thread->state, thread->cause, thread->detail);
 }
 
-static void switch_in(struct intro_replay *replay, struct cpu *cpu, uint32_t number, uint32_t tid)
+static void switch_in(struct intro_replay *replay, struct cpu *cpu,
+		      const struct intro_rec_switch *sw)
 {
-	struct thread *thread = thread_met(replay, tid);
+	struct thread *thread = thread_met(replay, sw->next_tid);
+	uint32_t number = sw->rec.cpu;
 
 	if (!thread)
 		return;
-	book_wait(replay, thread);
+	book_wait(replay, thread, sw->state & INTRO_SWITCH_LATE ? cpu : NULL);
 	if (!thread->moved && thread->last_cpu != CPU_NOWHERE &&
 	    thread->last_cpu != (int32_t)number)
 		thread->migrations++;
@@ -236,7 +252,7 @@ static void on_switch(struct intro_replay *replay, const struct intro_rec_switch
 	else
 		evict(replay, cpu);
 	if (sw->next_tid)
-		switch_in(replay, cpu, sw->rec.cpu, sw->next_tid);
+		switch_in(replay, cpu, sw);
 	cpu->last_switch = replay->now;
 }
 
@@ -250,12 +266,28 @@ static void become_woken(struct intro_replay *replay, struct thread *thread)
 	intro__queue_join(replay, thread);
 }
 
+/* Told when it gets the CPU. Of one whose wake-up was seen it says nothing new. */
+static void on_late_waking(struct intro_replay *replay, struct thread *thread, uint64_t woken)
+{
+	if (thread->state != INTRO_STATE_BLOCKED || thread->uncertain || woken < thread->since ||
+	    woken > replay->now)
+		return;
+	intro__queue_leave(replay, thread);
+	intro__book(thread, woken, INTRO_STATE_BLOCKED, thread->cause, thread->detail);
+	intro__book(thread, replay->now, INTRO_STATE_RUNNABLE, INTRO_RUNNABLE_WOKEN, 0);
+	become_woken(replay, thread);
+}
+
 static void on_waking(struct intro_replay *replay, const struct intro_rec_waking *waking)
 {
 	struct thread *thread = thread_met(replay, waking->rec.tid);
 
 	if (!thread || !thread->target)
 		return;
+	if (waking->flags & INTRO_WAKING_LATE) {
+		on_late_waking(replay, thread, waking->woken_ts);
+		return;
+	}
 	if (thread->last_cpu == CPU_NOWHERE && waking->target_cpu < INTRO_CPU_NONE)
 		thread->last_cpu = waking->target_cpu;
 	if (intro__settle(replay, thread, replay->gap_until, INTRO_STATE_BLOCKED,

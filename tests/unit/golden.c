@@ -165,6 +165,8 @@ static bool read_kernel(struct words *words, union golden_record *record)
 	case INTRO_KIND_WAKEUP_NEW:
 		record->waking.waker_tid = (uint32_t)take_number(words, "by");
 		record->waking.target_cpu = (uint16_t)take_number(words, "target");
+		record->waking.woken_ts = take_number(words, "late");
+		record->waking.flags = record->waking.woken_ts ? INTRO_WAKING_LATE : 0;
 		return true;
 	case INTRO_KIND_MIGRATE:
 		record->migrate.from_cpu = (uint16_t)next_number(words);

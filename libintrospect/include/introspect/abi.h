@@ -120,12 +120,13 @@ struct intro_rec_switch {
  * WAKING: somebody makes `tid` runnable (it does not run yet). WAKEUP_NEW: a fork's child
  * becomes runnable for the first time. rec.cpu is the waker's CPU.
  */
+#define INTRO_WAKING_LATE 1
 struct intro_rec_waking {
 	struct intro_rec rec; /* tid: the woken */
 	__u32 waker_tid;      /* current; in an interrupt, whom it interrupted; 0: idle */
 	__u16 target_cpu;     /* WAKING: where it ran last, not where it will run */
-	__u16 flags;
-	__u64 reserved;
+	__u16 flags;	  /* INTRO_WAKING_* */
+	__u64 woken_ts;	  /* INTRO_WAKING_LATE: when; else 0 */
 };
 
 /* MIGRATE: `tid` (not running) moves from one CPU's run queue to another's. */
@@ -275,7 +276,9 @@ struct intro_ring {
 	__u64 contended;
 	__u64 running; /* 1 + tid of who came last; 0: none seen yet. Only this CPU uses it */
 	__u64 tail;    /* on a line of its own */
-	__u64 reserved1[7];
+	/* After an INTRO_SWITCH_LATE: wake-ups may have gone unseen, too. Only this CPU uses it */
+	__u64 unseen;
+	__u64 reserved1[6];
 };
 #define INTRO_RING_SLACK (INTRO_ROW_BYTES * INTRO_ROWS_MAX)
 
