@@ -46,10 +46,12 @@ static __noinline int waking_missed(struct intro_ring *ring, __u64 ts, __u32 cpu
 	now = next->se.cfs_rq->rq->clock;
 	if (!queued || now < queued || now - queued > ts)
 		return 0;
-	rec = ring_take(ring, ts, cpu, sizeof(*rec));
-	if (!rec)
+	/* as in switch_missed */
+	if (ring->gap_count || !ring_fits(ring, ring->head, sizeof(*rec)))
 		return 0;
-	rec_head(&rec->rec, ts, INTRO_KIND_WAKING, 1, cpu, next->pid);
+	rec = ring_at(ring, ring->head);
+	/* before the switch that it explains, whatever stream it comes from */
+	rec_head(&rec->rec, ts - 1, INTRO_KIND_WAKING, 1, cpu, next->pid);
 	rec->waker_tid = 0;
 	rec->target_cpu = cpu;
 	rec->flags = INTRO_WAKING_LATE;

@@ -182,7 +182,7 @@ static void add_counts(struct intro_session *session, struct json_object *meta)
 	json_object_object_add(meta, "lost", lost);
 	json_object_object_add(meta, "stored", stored);
 	json_object_object_add(meta, "produced", produced);
-	add_number(meta, "unseen_switches", late);
+	add_number(meta, "late_records", late);
 }
 
 static void add_programs(struct intro_session *session, struct json_object *meta)

@@ -38,6 +38,8 @@ static void count(struct intro__ring *ring, const struct intro_rec *rec)
 
 static bool is_late(const struct intro_rec *rec)
 {
+	if (rec->kind == INTRO_KIND_WAKING)
+		return ((const struct intro_rec_waking *)rec)->flags & INTRO_WAKING_LATE;
 	return rec->kind == INTRO_KIND_SWITCH &&
 	       ((const struct intro_rec_switch *)rec)->state & INTRO_SWITCH_LATE;
 }
@@ -47,8 +49,8 @@ static bool is_late(const struct intro_rec *rec)
 #define LATE_NS 100000
 
 /*
- * A record told late goes to a stream of its own, unless its time makes no sense: before the switch
- * that it follows (realtime threads have no such account). What it tells is then unknown.
+ * A record told late goes to a stream of its own, unless a switch's time makes no sense: before the
+ * one that it follows (realtime threads have no such account). What it tells is then unknown.
  */
 static int put_late(struct intro__ring *ring, struct intro_rec *rec, const struct intro__sink *sink)
 {
@@ -56,11 +58,13 @@ static int put_late(struct intro__ring *ring, struct intro_rec *rec, const struc
 
 	if (ring->last_ts > rec->ts)
 		slack += (ring->last_ts - rec->ts) / LATE_PARTS;
-	if (rec->ts + slack < ring->last_switch)
-		return 0;
-	if (rec->ts < ring->last_switch)
-		rec->ts = ring->last_switch;
-	ring->last_switch = rec->ts;
+	if (rec->kind == INTRO_KIND_SWITCH) {
+		if (rec->ts + slack < ring->last_switch)
+			return 0;
+		if (rec->ts < ring->last_switch)
+			rec->ts = ring->last_switch;
+		ring->last_switch = rec->ts;
+	}
 	ring->late++;
 	return sink->put(sink->ctx, INTRO_STREAM_LATE(ring->cpu), rec, INTRO_ROW_BYTES);
 }

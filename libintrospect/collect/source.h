@@ -34,7 +34,7 @@ struct intro__source_options {
 struct intro__cpu_stats {
 	uint64_t stored; /* records handed to the sink, LOST, TASK and late ones not counted */
 	uint64_t lost;
-	uint64_t late; /* INTRO_SWITCH_LATE records: for switches at which no program ran */
+	uint64_t late; /* INTRO_SWITCH_LATE and INTRO_WAKING_LATE records */
 };
 
 /* Of one program of the source; zeroes unless options.stats. */

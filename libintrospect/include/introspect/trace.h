@@ -25,7 +25,7 @@ extern "C" {
 
 /* Streams: kernel records by CPU come first, so that ties in time put the kernel before marks. */
 #define INTRO_STREAM_CPU(cpu) ((uint32_t)(cpu))
-/* A CPU's INTRO_SWITCH_LATE records, whose time lies before records written earlier. */
+/* A CPU's late records (INTRO_SWITCH_LATE, INTRO_WAKING_LATE): apart, for their times go back. */
 #define INTRO_STREAM_LATE(cpu) (0x8000u + (uint32_t)(cpu))
 /*
  * DEF records, all with the time when recording began: a merged reader has every name before the
