@@ -170,11 +170,11 @@ test-system: all ## the tests that trace this machine (root)
 bench: deps ## measure speed and cost against named peers (root; takes minutes)
 	$(Q)$(MAKE) --no-print-directory all bench-programs
 	$(Q)tests/bench/run.py $(BENCH_ARGS)
-bench-programs: $(BENCH) build/bench/on_switch.bpf.o
-build/bench/%.bpf.o: tests/bench/%.bpf.c
+bench-programs: $(BENCH) build/bench/on_switch.bpf.o build/bench/rings.bpf.o
+build/bench/%.bpf.o: tests/bench/%.bpf.c $(wildcard bpf/*.h) libintrospect/include/introspect/abi.h
 	@mkdir -p $(@D)
-	$(call say,BPF,$@)$(CLANG) -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter \
-		-I/usr/include/$(shell gcc -print-multiarch) -c $< -o $@
+	$(call say,BPF,$@)$(CLANG) -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra -Werror -Wno-unused-parameter \
+		-Wno-missing-declarations -I/usr/include/$(shell gcc -print-multiarch) -Ilibintrospect/include -Ibpf -c $< -o $@
 
 fuzz: all ## run each fuzzer for FUZZ_SECONDS (60)
 	$(Q)tests/fuzz/run.sh
