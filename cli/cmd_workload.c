@@ -23,7 +23,7 @@ static const struct workload workloads[] = {
 	 workload_lock_run},
 	{"map", "a process pool's map over many small items, in chunks", 0, 1, 4000,
 	 500 * WORKLOAD_US, workload_map_run},
-	{"mixed", "three pools with a bit of all: the demo", 8, 4, 600, 5 * WORKLOAD_MS,
+	{"mixed", "three pools with a bit of all: the demo", 8, 4, 800, 5 * WORKLOAD_MS,
 	 workload_mixed_run},
 	{"oversubscribed", "threads that spin: eight for each CPU", 0, 8, 100, 20 * WORKLOAD_MS,
 	 workload_cpu_run},

@@ -97,7 +97,7 @@ static int mix_submit(struct mix *mix)
 static int mix_open(struct mix *mix)
 {
 	struct workload_run *run = mix->run;
-	uint32_t pictures = run->tasks / 6, scripts = run->tasks / 24;
+	uint32_t pictures = run->tasks / 8, scripts = run->tasks / 32;
 
 	mix->resize = crew_new(run, INTRO_POOL_PROCESS, "resize", run->cpus, pictures, NULL);
 	if (!mix->resize)
