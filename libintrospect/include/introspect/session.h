@@ -60,7 +60,16 @@ struct intro_session;
  */
 struct intro_session *intro_session_new(const struct intro_session_options *options, int fd,
 					char *error, size_t error_size);
-/* Records until the end. Returns 0 or -errno. One thread. */
+/*
+ * Records until the end. Returns 0 or -errno. One thread, which for that time has the highest
+ * ordinary priority and takes SIGINT, SIGTERM and SIGHUP: they end a recording without a command;
+ * with one, what was sent to this process alone is passed on to it (the terminal tells it of Ctrl-C
+ * itself), it ends as it likes, and the recording with it; the third signal ends the recording
+ * alone.
+ *
+ * A command outlives whatever ends the recording before it (duration_ns, a full disk): the file is
+ * closed at once, and run then waits for the command, for exit_status. Not after stop.
+ */
 int intro_session_run(struct intro_session *session);
 /* Makes run come to its end; safe from a signal handler and from other threads. */
 void intro_session_stop(struct intro_session *session);
