@@ -345,6 +345,7 @@ static const struct table_column slowest_columns[] = {
 	{.title = "runnable", .right = true},
 	{.title = "running", .right = true},
 	{.title = "blocked (most)", .flex = 14},
+	{.title = "delivered", .right = true, .optional = true, .drop = 1},
 	{.title = "unknown", .right = true, .optional = true},
 	{.title = "STATUS", .optional = true},
 	{.title = "WORKER", .flex = 8},
@@ -392,6 +393,10 @@ static void add_slow(struct table *table, const struct intro_report *report,
 			  id, name, text_ns(wall).s, text_ns_or_dot(account[INTRO_QUEUED], utf8).s,
 			  text_ns_or_dot(account[INTRO_RUNNABLE], utf8).s,
 			  text_ns_or_dot(account[INTRO_RUNNING], utf8).s, blocked,
+			  /* seldom more than a moment; without a column for that */
+			  account[INTRO_DELIVERED] > wall / 100
+				  ? text_ns(account[INTRO_DELIVERED]).s
+				  : "",
 			  account[INTRO_UNKNOWN] ? text_ns(account[INTRO_UNKNOWN]).s : "", status,
 			  worker});
 }

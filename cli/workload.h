@@ -140,6 +140,7 @@ struct crew {
 	 * once. */
 	size_t window;
 	bool process;
+	bool broken; /* and said so */
 };
 
 /* Makes the pool and room for its tasks; NULL after a line on stderr. */

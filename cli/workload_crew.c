@@ -113,8 +113,13 @@ int crew_submit(struct crew *crew, const struct task_kind *kind)
 	}
 	err = intro_executor_submit_named(crew->executor, &crew->futures[i], kind->mark, kind->fn,
 					  job, sizeof(*job));
-	if (err)
-		return workload_fail("pool '%s' takes no task: %s", crew->name, strerror(-err));
+	if (err) {
+		if (!intro_executor_broken(crew->executor, &error))
+			error = (struct intro_error){0};
+		crew->broken = true;
+		return workload_fail("pool '%s' takes no task: %s", crew->name,
+				     error.text[0] ? error.text : strerror(-err));
+	}
 	crew->submitted++;
 	return 0;
 }
@@ -133,7 +138,8 @@ static bool result_is(const struct crew *crew, const struct intro_result *result
 
 int crew_wait(struct crew *crew)
 {
-	int status = 0;
+	/* of a broken pool one line is enough */
+	int status = crew->broken;
 
 	for (size_t i = 0; i < crew->submitted; i++) {
 		struct intro_result result;
