@@ -13,6 +13,7 @@
 #include "target.bpf.h"
 #include "asleep.bpf.h"
 #include "task.bpf.h"
+#include "clock.bpf.h"
 #include "sched.bpf.h"
 #include "snapshot.bpf.h"
 

@@ -134,7 +134,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 		ring->running = next_tid + 1ull;
 		return 0;
 	}
-	ts = bpf_ktime_get_ns();
+	ts = clock_of_switch(ring, prev, prev_state && prev_tid);
 	if (unlikely(running != prev_tid + 1ull) && running && prev_tid)
 		switch_missed(ring, ts, cpu, prev);
 	ring->running = next_tid + 1ull;

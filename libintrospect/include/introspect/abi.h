@@ -125,8 +125,8 @@ struct intro_rec_waking {
 	struct intro_rec rec; /* tid: the woken */
 	__u32 waker_tid;      /* current; in an interrupt, whom it interrupted; 0: idle */
 	__u16 target_cpu;     /* WAKING: where it ran last, not where it will run */
-	__u16 flags;	  /* INTRO_WAKING_* */
-	__u64 woken_ts;	  /* INTRO_WAKING_LATE: when; else 0 */
+	__u16 flags;	      /* INTRO_WAKING_* */
+	__u64 woken_ts;	      /* INTRO_WAKING_LATE: when; else 0 */
 };
 
 /* MIGRATE: `tid` (not running) moves from one CPU's run queue to another's. */
@@ -278,7 +278,12 @@ struct intro_ring {
 	__u64 tail;    /* on a line of its own */
 	/* After an INTRO_SWITCH_LATE: wake-ups may have gone unseen, too. Only this CPU uses it */
 	__u64 unseen;
-	__u64 reserved1[6];
+	/*
+	 * CLOCK_MONOTONIC less the run queue's clock, and that clock when it was measured. Only
+	 * this CPU uses them.
+	 */
+	__u64 clock_offset, clock_synced;
+	__u64 reserved1[4];
 };
 #define INTRO_RING_SLACK (INTRO_ROW_BYTES * INTRO_ROWS_MAX)
 
