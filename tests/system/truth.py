@@ -22,6 +22,44 @@ class Tap(tap.Tap):
         print(f"# figure {text}", flush=True)
 
 
+class Trial:
+    """The results of one attempt, held back until it is known whether they count."""
+
+    def __init__(self):
+        self.calls, self.failed = [], []
+
+    def ok(self, passed, name, why=""):
+        self.calls.append(("ok", passed, name, why))
+        if not passed:
+            self.failed.append(name)
+        return bool(passed)
+
+    def skip(self, name, why):
+        self.calls.append(("skip", name, why))
+
+    def figure(self, text):
+        self.calls.append(("figure", text))
+
+    def report(self, to):
+        for method, *args in self.calls:
+            getattr(to, method)(*args)
+
+
+def attempts(to, measure, most=3):
+    """
+    Two observers of one run disagree when a third (the hypervisor, a machine with other things to do) comes
+    between their readings. That does not happen each time; an error of the program does. So `measure` may
+    fail, but not `most` times in a row, and every failure is told.
+    """
+    for n in range(1, most + 1):
+        trial = Trial()
+        measure(trial)
+        if not trial.failed or n == most:
+            break
+        to.figure(f"attempt {n} is repeated, it failed in: {'; '.join(trial.failed)}")
+    trial.report(to)
+
+
 def need_tracing():
     reason = tap.cannot_trace()
     if reason:
