@@ -106,9 +106,11 @@ def lesson(t):
     if t.name == "lock":
         return [("the lock is what tasks wait for", top == "lock", t.blocked)]
     if t.name == "sleep":
-        return [("asleep 90 % of the time", t.blocked["sleep"] > 0.9 * t.inside(), t.blocked)]
+        return [("asleep 90 % of the time that they do not wait for a CPU",
+                 t.blocked["sleep"] > 0.9 * (t.inside() - t.accounts["runnable"]), t.blocked)]
     if t.name == "io":
-        return [("pipes are waited for", t.cause("pipe", "pipe") > 0.5 * t.inside(t.named("pipe")), t.blocked),
+        others = sum(t.cause("pipe", cause) for cause in t.blocked if cause != "pipe")
+        return [("the pipe is what its tasks wait for", t.cause("pipe", "pipe") > 10 * others, t.blocked),
                 ("no pipe in the file tasks", t.cause("file", "pipe") == 0, t.blocked)]
     if t.name == "spawn":
         return [("processes are waited for", t.cause("process", "child") > 0, t.blocked),
