@@ -11,7 +11,7 @@ else
     echo "skipped: clang-format is not installed"
 fi
 if command -v cppcheck >/dev/null; then
-    cppcheck --quiet --error-exitcode=1 --library=bsd --enable=warning,portability --inline-suppr \
+    cppcheck --quiet --error-exitcode=1 --library=bsd --include=tests/cppcheck.h --enable=warning,portability --inline-suppr \
         --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches \
         -Ilibintrospect/include -Ilibintrospect libintrospect cli || status=1
 else

@@ -281,7 +281,7 @@ void intro__mark_lost(struct intro_replay *replay, const struct intro_rec_lost *
 	}
 	/* nobody knows whose they were */
 	TAILQ_FOREACH(thread, &replay->all_threads, all)
-	lost_of(replay, thread, lost->until_ts);
+		lost_of(replay, thread, lost->until_ts);
 }
 
 void intro__worker_end(struct intro_replay *replay, struct thread *thread)

@@ -116,8 +116,7 @@ void intro__pools_finish(struct intro_replay *replay)
 {
 	struct pool *pool;
 
-	TAILQ_FOREACH(pool, &replay->all_pools, all)
-	{
+	TAILQ_FOREACH(pool, &replay->all_pools, all) {
 		pool->seen.id = pool->id;
 		pool->seen.name = pool->name;
 		pool->seen.kind = pool->kind;

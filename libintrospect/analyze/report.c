@@ -258,8 +258,8 @@ static int list_pools(struct build *build)
 	if (!report->pools)
 		return -ENOMEM;
 	TAILQ_FOREACH(sums, &build->all, all)
-	if (sums->listed)
-		fill_pool(&report->pools[report->pools_n++], sums);
+		if (sums->listed)
+			fill_pool(&report->pools[report->pools_n++], sums);
 	qsort(report->pools, report->pools_n, sizeof(*report->pools), compare_pools);
 	for (size_t i = 0; i < report->pools_n; i++)
 		report->pools[i].pool.name = report->pools[i].name;
