@@ -21,7 +21,7 @@
 
 #define TID_LIMIT (1u << 22)
 #define PAGE 4096
-#define RING_DEFAULT (4u << 20)
+#define RING_DEFAULT (8u << 20)
 #define RING_LEAST 4096
 #define RINGS_TOTAL_MOST (256u << 20) /* of the default size, for machines with many CPUs */
 
