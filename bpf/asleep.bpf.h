@@ -113,38 +113,42 @@ static __always_inline __u8 file_type(struct task_struct *task, __u32 fd)
 	return mode >> 12;
 }
 
+/* Reads no register that it does not need: each is a load that may fault, so a checked one. */
 static __always_inline void asleep_registers(struct task_struct *task, struct asleep *why)
 {
 	struct pt_regs *regs = regs_of(task);
-	__u64 nr, arg1, futex = SYS_FUTEX;
+	__u64 nr, arg1;
 
 #if defined(__TARGET_ARCH_x86)
 	nr = regs->orig_ax;
 	if (nr >= 0x8000) /* -1: an exception or interrupt, so a page fault or a signal */
 		return;
-	why->arg0 = regs->di;
-	arg1 = regs->si;
+	why->sysnr = nr;
 	if (unlikely(task->thread_info.status & TS_COMPAT)) {
 		why->arg0 = (__u32)regs->bx;
 		arg1 = regs->cx;
-		futex = SYS_FUTEX_COMPAT;
+		why->arg1 = nr == SYS_FUTEX_COMPAT ? arg1 & 0x7f : arg1;
 		why->flags |= INTRO_SWITCH_COMPAT;
+		return;
 	}
+	why->arg0 = regs->di;
 #elif defined(__TARGET_ARCH_arm64)
 	nr = (__u32)regs->syscallno;
 	if (nr >= 0x8000)
 		return;
+	why->sysnr = nr;
 	why->arg0 = regs->orig_x0;
+#endif
+	if (nr < FD_SYSCALLS && fd_syscalls[nr >> 6] & SYS(nr)) {
+		why->arg1 = file_type(task, why->arg0);
+		return;
+	}
+#if defined(__TARGET_ARCH_x86)
+	arg1 = regs->si;
+#elif defined(__TARGET_ARCH_arm64)
 	arg1 = regs->regs[1];
 #endif
-	why->sysnr = nr;
-	if (nr == futex)
-		why->arg1 = arg1 & 0x7f;
-	else if (nr < FD_SYSCALLS && !(why->flags & INTRO_SWITCH_COMPAT) &&
-		 (fd_syscalls[nr >> 6] & SYS(nr)))
-		why->arg1 = file_type(task, why->arg0);
-	else
-		why->arg1 = arg1;
+	why->arg1 = nr == SYS_FUTEX ? arg1 & 0x7f : arg1;
 }
 
 static __always_inline void asleep_why(struct task_struct *task, struct asleep *why)
