@@ -38,7 +38,16 @@ struct intro_executor {
 	const void *initarg;
 	size_t initarg_size;
 	char name[INTRO__NAME_BYTES];
+	/* How a thread worker calls a function; NULL: as it is. Set before the first submit. */
+	int (*run)(struct intro_executor *executor, intro_task_fn fn, struct intro_call *call);
+	struct intro_interpreter *interpreter; /* run's */
 };
+
+static inline int intro__executor_call(struct intro_executor *executor, intro_task_fn fn,
+				       struct intro_call *call)
+{
+	return executor->run ? executor->run(executor, fn, call) : fn(call);
+}
 
 /* A run of a task as the runtime sees it: behind intro_call.runtime. */
 struct call_state {

@@ -195,7 +195,7 @@ static void run_task(struct thread_worker *w, struct future *f)
 	call.size = f->work.size;
 	call.task = task;
 	intro_mark_start(task, w->pool->base.pool);
-	error.code = f->work.fn(&call);
+	error.code = intro__executor_call(&w->pool->base, f->work.fn, &call);
 	if (error.code) {
 		memcpy(error.text, state.text, sizeof(error.text));
 		end.status = INTRO_STATUS_FAILED;
@@ -248,7 +248,7 @@ static int run_initializer(struct thread_worker *w)
 	call_init(&call, w, &state);
 	call.arg = pool->base.initarg;
 	call.size = pool->base.initarg_size;
-	code = pool->base.initializer(&call);
+	code = intro__executor_call(&pool->base, pool->base.initializer, &call);
 	w->initial = call.initial;
 	if (!code)
 		return 0;
