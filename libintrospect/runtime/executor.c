@@ -9,6 +9,7 @@
 
 #include "executor_private.h"
 #include "marks_private.h"
+#include "options.h"
 
 /* More than this is a mistake; a worker is a thread or a process. */
 #define WORKERS_MAX 4096
@@ -27,16 +28,7 @@ unsigned intro__usable_cpus(void)
 int intro__executor_options(struct intro_executor_options *options,
 			    const struct intro_executor_options *given)
 {
-	const unsigned char *bytes = (const unsigned char *)given;
-
-	if (!given || given->size < sizeof(given->size))
-		return -EINVAL;
-	for (size_t i = sizeof(*options); i < given->size; i++)
-		if (bytes[i])
-			return -E2BIG;
-	memset(options, 0, sizeof(*options));
-	memcpy(options, given, given->size < sizeof(*options) ? given->size : sizeof(*options));
-	return 0;
+	return intro__options_take(options, sizeof(*options), given);
 }
 
 int intro__executor_init(struct intro_executor *executor, const struct intro_executor_ops *ops,

@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "marks_private.h"
 #include "process_link.h"
 
@@ -445,15 +446,9 @@ static struct process_pool *pool_alloc(const struct intro_executor *base, unsign
 /* Returns when all workers are forked. 0 or -errno; then there is no manager any more. */
 static int start_manager(struct process_pool *pool)
 {
-	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
-	sigset_t blocked;
 	int err;
 
-	/* the program's signals are for the program's threads */
-	sigfillset(&blocked);
-	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-		sigdelset(&blocked, faults[i]);
-	pthread_sigmask(SIG_SETMASK, &blocked, &pool->signals);
+	intro__signals_block(&pool->signals);
 	err = -pthread_create(&pool->manager, NULL, manager_main, pool);
 	pthread_sigmask(SIG_SETMASK, &pool->signals, NULL);
 	if (err)
