@@ -27,6 +27,8 @@ static const struct workload workloads[] = {
 	 workload_mixed_run},
 	{"oversubscribed", "threads that spin: eight for each CPU", 0, 8, 100, 20 * WORKLOAD_MS,
 	 workload_cpu_run},
+	{"periodic", "a periodic worker beside a printer of its statistics", 2, 0, 100,
+	 1 * WORKLOAD_MS, workload_periodic_run},
 	{"procs", "processes that spin: as many as CPUs", 0, 1, 200, 10 * WORKLOAD_MS,
 	 workload_procs_run},
 	{"race", "two threads on one counter, up and down: the updates they lose", 2, 0, 40,

@@ -77,6 +77,7 @@ int workload_race_run(struct workload_run *run);
 int workload_io_run(struct workload_run *run);
 int workload_spawn_run(struct workload_run *run);
 int workload_mixed_run(struct workload_run *run);
+int workload_periodic_run(struct workload_run *run);
 
 /* One line on stderr; returns the exit status. */
 int workload_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
