@@ -17,6 +17,8 @@ static const struct workload workloads[] = {
 	 workload_cpu_run},
 	{"gil", "threads that spin under one interpreter lock, handed over every 5 ms", 4, 0, 40,
 	 40 * WORKLOAD_MS, workload_gil_run},
+	{"heartbeat", "a daemon thread that beats beside a foreground thread", 1, 0, 20,
+	 10 * WORKLOAD_MS, workload_heartbeat_run},
 	{"io", "threads that wait for a pipe and for files", 4, 0, 400, 4 * WORKLOAD_MS,
 	 workload_io_run},
 	{"lock", "threads that spin, most of the time inside one mutex", 4, 0, 300, 4 * WORKLOAD_MS,
@@ -36,6 +38,8 @@ static const struct workload workloads[] = {
 	{"sleep", "threads that sleep", 4, 0, 200, 20 * WORKLOAD_MS, workload_sleep_run},
 	{"spawn", "making threads against making processes", 2, 0, 200, 5 * WORKLOAD_MS,
 	 workload_spawn_run},
+	{"sums", "five threads that sum random integers, against eight processes", 5, 0, 13,
+	 60 * WORKLOAD_MS, workload_sums_run},
 };
 #define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
 
