@@ -31,6 +31,7 @@ struct intro_executor {
 	const struct intro_executor_ops *ops;
 	uint32_t pool;
 	unsigned workers;
+	bool may_spin; /* who waits for its tasks may look a while before they sleep */
 	/* Those who call forget; the executor must stay until they are out (future.c). */
 	_Atomic uint32_t visitors;
 	/* of the options */

@@ -2,53 +2,61 @@
 /*
  * thread_executor.c - a pool of threads.
  *
- * One queue under one lock; workers that find it empty sleep, each on a word of its own, on a stack
- * of sleepers (the last to fall asleep is the first to be woken: its cache is warm).
+ * One queue without a lock (task_ring.h): a submit to workers who are busy, and a worker's step
+ * from task to task, take no lock. Workers that find the queue empty sleep, each on a word of its
+ * own, on a stack of sleepers (the last to fall asleep is the first to be woken: its cache is
+ * warm).
  *
  * At most one worker at a time is `searching`: woken for a task, or looking at the queue a last
  * while before it sleeps. A submit wakes nobody while one is searching. The searcher, having got
  * its task, wakes the next if there is more to do. So a burst of submits costs one wake-up each at
  * most, and few when tasks are shorter than a wake-up.
  *
+ * No wake-up is lost: a submitter pushes, then reads `idle`; a worker changes `idle`, then looks
+ * at the queue. Both in sequentially consistent order, so one of them sees the other.
+ *
  * Lock order: none; the pool's lock and a future's are never held together.
  */
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "executor_private.h"
-#include "futex.h"
-#include "queue.h"
+#include "task_ring.h"
+#include "spin.h"
 
-/*
- * How long a worker looks at an empty queue before it sleeps, in pauses; about 5 us. Longer costs a
- * CPU that others want, shorter makes a submit every few us pay for a wake-up each.
- */
-#define SPINS 100
+/* How long a worker looks at an empty queue before it sleeps: less, the less often it helps. */
+#define WORKER_SPIN_NS 40000
+#define WORKER_SPIN_LEAST_NS 5000
+
+/* Of thread_pool.idle: how many workers are ... */
+#define IDLE_SLEEPING ((uint64_t)1)
+#define IDLE_SEARCHING ((uint64_t)1 << 16) /* 0 or 1, but for a moment when the pool closes */
+#define IDLE_STARTING ((uint64_t)1 << 32)  /* created and not yet at the queue */
+#define IDLE_LIVE ((uint64_t)1 << 48)	   /* there at all */
+#define IDLE_COUNT(idle, what) ((unsigned)((idle) / (what)) & 0xffff)
 
 struct thread_worker {
-	struct thread_pool *pool;
+	_Alignas(64) struct thread_pool *pool;
 	unsigned index;
 	pthread_t thread;
 	_Atomic uint32_t awake;		/* the futex */
 	struct thread_worker *sleeping; /* the next on the stack of sleepers */
 	bool searching;
+	int64_t spin_ns;
 	void *initial;
 	char name[INTRO__NAME_BYTES + 16];
 };
 
 struct thread_pool {
 	struct intro_executor base;
-	bool may_spin;
-	pthread_mutex_t lock; /* guards what follows */
-	struct queue queue;
+	struct ring_queue queue;
+	_Alignas(64) _Atomic uint64_t idle;
+	_Atomic bool over;    /* closed or broken, and so is the queue */
+	pthread_mutex_t lock; /* guards what follows, and additions to idle's SLEEPING and LIVE */
 	struct thread_worker *sleepers;
-	unsigned sleeping;  /* how many */
-	unsigned searching; /* 0 or 1, but for a moment when the pool closes */
-	unsigned starting;  /* created and not yet at the queue */
-	unsigned started;   /* ever created: worker[0..started) */
+	unsigned started; /* ever created: worker[0..started) */
 	bool closed;
 	struct intro_error broken; /* code 0: sound */
 	pthread_mutex_t join_lock;
@@ -64,23 +72,14 @@ static struct thread_pool *pool_of(struct intro_executor *executor)
 	return (struct thread_pool *)executor;
 }
 
-static inline void pause_cpu(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield" ::: "memory");
-#endif
-}
-
 /* lock is held. Returns whom to wake (by wake_worker) when it is released. */
-static struct thread_worker *pop_sleeper(struct thread_pool *pool)
+static struct thread_worker *pop_sleeper(struct thread_pool *pool, uint64_t becomes)
 {
 	struct thread_worker *w = pool->sleepers;
 
 	if (w) {
 		pool->sleepers = w->sleeping;
-		pool->sleeping--;
+		atomic_fetch_add(&pool->idle, becomes - IDLE_SLEEPING);
 	}
 	return w;
 }
@@ -90,13 +89,12 @@ static struct thread_worker *pop_searcher(struct thread_pool *pool)
 {
 	struct thread_worker *w;
 
-	if (pool->searching || !queue_length(&pool->queue))
+	if (IDLE_COUNT(atomic_load(&pool->idle), IDLE_SEARCHING) ||
+	    intro__task_ring_is_empty(&pool->queue))
 		return NULL;
-	w = pop_sleeper(pool);
-	if (w) {
+	w = pop_sleeper(pool, IDLE_SEARCHING);
+	if (w)
 		w->searching = true;
-		pool->searching++;
-	}
 	return w;
 }
 
@@ -108,66 +106,106 @@ static void wake_worker(struct thread_worker *w)
 	intro__futex_wake(&w->awake);
 }
 
-/* lock is held. */
+/* Having got a task: the next is called if there is more. */
 static void stop_searching(struct thread_worker *w)
-{
-	if (w->searching)
-		w->pool->searching--;
-	w->searching = false;
-}
-
-/* lock is held, and is so on return. */
-static void look_a_while(struct thread_worker *w)
-{
-	struct thread_pool *pool = w->pool;
-
-	w->searching = true;
-	pool->searching++;
-	pthread_mutex_unlock(&pool->lock);
-	for (int i = 0; i < SPINS && !queue_length(&pool->queue); i++)
-		pause_cpu();
-	pthread_mutex_lock(&pool->lock);
-}
-
-/* lock is held, and is so on return. */
-static void sleep_until_woken(struct thread_worker *w)
-{
-	struct thread_pool *pool = w->pool;
-
-	atomic_store_explicit(&w->awake, 0, memory_order_relaxed);
-	w->sleeping = pool->sleepers;
-	pool->sleepers = w;
-	pool->sleeping++;
-	pthread_mutex_unlock(&pool->lock);
-	while (!atomic_load_explicit(&w->awake, memory_order_acquire))
-		intro__futex_wait(&w->awake, 0, INTRO_FOREVER);
-	pthread_mutex_lock(&pool->lock);
-}
-
-/* NULL: the pool is closed, and nothing is left to do. */
-static struct future *next_task(struct thread_worker *w)
 {
 	struct thread_pool *pool = w->pool;
 	struct thread_worker *next;
-	struct future *f;
-	bool looked = !pool->may_spin;
+	uint64_t idle = atomic_fetch_sub(&pool->idle, IDLE_SEARCHING);
 
+	w->searching = false;
+	if (!IDLE_COUNT(idle, IDLE_SLEEPING) || intro__task_ring_is_empty(&pool->queue))
+		return;
 	pthread_mutex_lock(&pool->lock);
-	while (!(f = queue_pop(&pool->queue)) && !pool->closed && !pool->broken.code) {
-		if (!looked && (w->searching || !pool->searching)) {
-			stop_searching(w);
-			look_a_while(w);
-			looked = true;
-			continue;
-		}
-		stop_searching(w);
-		sleep_until_woken(w);
-		looked = !pool->may_spin;
-	}
-	stop_searching(w);
 	next = pop_searcher(pool);
 	pthread_mutex_unlock(&pool->lock);
 	wake_worker(next);
+}
+
+/* Whether w may look a while: it is the one who searches (now). */
+static bool may_look(struct thread_worker *w)
+{
+	uint64_t idle = atomic_load_explicit(&w->pool->idle, memory_order_relaxed);
+
+	if (!w->pool->base.may_spin)
+		return false;
+	while (!w->searching && !IDLE_COUNT(idle, IDLE_SEARCHING))
+		w->searching =
+			atomic_compare_exchange_weak(&w->pool->idle, &idle, idle + IDLE_SEARCHING);
+	return w->searching;
+}
+
+/* The queue was empty. Returns when there may be something to do again. */
+static void sleep_until_woken(struct thread_worker *w)
+{
+	struct thread_pool *pool = w->pool;
+	uint64_t change = IDLE_SLEEPING - (w->searching ? IDLE_SEARCHING : 0);
+
+	pthread_mutex_lock(&pool->lock);
+	atomic_fetch_add(&pool->idle, change);
+	w->searching = false;
+	if (atomic_load(&pool->over) || !intro__task_ring_is_empty(&pool->queue)) {
+		atomic_fetch_sub(&pool->idle, IDLE_SLEEPING);
+		pthread_mutex_unlock(&pool->lock);
+		return;
+	}
+	atomic_store_explicit(&w->awake, 0, memory_order_relaxed);
+	w->sleeping = pool->sleepers;
+	pool->sleepers = w;
+	pthread_mutex_unlock(&pool->lock);
+	while (!atomic_load_explicit(&w->awake, memory_order_acquire))
+		intro__futex_wait(&w->awake, 0, INTRO_FOREVER);
+}
+
+/* The next that is there to be run. NULL: none now. */
+static struct future *pop_task(struct thread_pool *pool)
+{
+	struct future *f;
+	bool gone;
+
+	do
+		f = intro__task_ring_pop(&pool->queue, &gone);
+	while (f && gone);
+	return f;
+}
+
+static struct future *look_a_while(struct thread_worker *w)
+{
+	struct spin spin = {0};
+	struct future *f;
+
+	do
+		f = pop_task(w->pool);
+	while (!f && spin_once(&spin, w->spin_ns) &&
+	       !atomic_load_explicit(&w->pool->over, memory_order_relaxed));
+	if (f && w->spin_ns < WORKER_SPIN_NS)
+		w->spin_ns *= 2;
+	else if (!f && w->spin_ns > WORKER_SPIN_LEAST_NS)
+		w->spin_ns /= 2;
+	return f;
+}
+
+/* NULL: the pool is over, and nothing is left to do. */
+static struct future *next_task(struct thread_worker *w)
+{
+	struct thread_pool *pool = w->pool;
+	struct future *f;
+	bool over;
+
+	for (;;) {
+		over = atomic_load(&pool->over);
+		f = pop_task(pool);
+		if (!f && over && intro__task_ring_is_empty(&pool->queue))
+			return NULL;
+		if (!f && may_look(w))
+			f = look_a_while(w);
+		if (f)
+			break;
+		if (!over)
+			sleep_until_woken(w);
+	}
+	if (w->searching)
+		stop_searching(w);
 	return f;
 }
 
@@ -206,20 +244,27 @@ static void run_task(struct thread_worker *w, struct future *f)
 	intro__future_end(f, &end);
 }
 
+/* lock is held. What is in the queue still can be taken; nothing more gets in. */
+static void end_queue(struct thread_pool *pool)
+{
+	intro__task_ring_close(&pool->queue);
+	atomic_store(&pool->over, true);
+}
+
 /* The queue of a pool that is not to run it, emptied. lock is not held. */
 static void drop_queue(struct thread_pool *pool, const struct intro_error *error)
 {
 	struct future *f;
 
 	do {
-		pthread_mutex_lock(&pool->lock);
-		f = queue_pop(&pool->queue);
-		pthread_mutex_unlock(&pool->lock);
+		f = pop_task(pool);
 		if (f && error)
 			intro__future_drop(f, error);
 		else if (f)
 			intro__future_drop_cancelled(f);
-	} while (f);
+		else
+			sched_yield(); /* a submitter is half way in */
+	} while (!intro__task_ring_is_empty(&pool->queue));
 }
 
 /* All sleepers find the pool closed or broken. lock is not held. */
@@ -229,7 +274,7 @@ static void wake_all(struct thread_pool *pool)
 
 	do {
 		pthread_mutex_lock(&pool->lock);
-		w = pop_sleeper(pool);
+		w = pop_sleeper(pool, 0);
 		pthread_mutex_unlock(&pool->lock);
 		wake_worker(w);
 	} while (w);
@@ -257,6 +302,7 @@ static int run_initializer(struct thread_worker *w)
 	pthread_mutex_lock(&pool->lock);
 	if (!pool->broken.code)
 		pool->broken = error;
+	end_queue(pool);
 	pthread_mutex_unlock(&pool->lock);
 	wake_all(pool);
 	drop_queue(pool, &error);
@@ -276,9 +322,7 @@ static void *worker_main(void *arg)
 	pthread_setname_np(pthread_self(), comm);
 	intro_mark_worker_start(pool->base.pool, w->index);
 	err = run_initializer(w);
-	pthread_mutex_lock(&pool->lock);
-	pool->starting--;
-	pthread_mutex_unlock(&pool->lock);
+	atomic_fetch_sub(&pool->idle, IDLE_STARTING);
 	if (!err)
 		while ((f = next_task(w)))
 			run_task(w, f);
@@ -294,60 +338,83 @@ static int start_worker(struct thread_pool *pool)
 
 	w->pool = pool;
 	w->index = pool->started;
+	w->spin_ns = WORKER_SPIN_NS;
 	intro__worker_name(&pool->base, w->index, w->name, sizeof(w->name));
+	atomic_fetch_add(&pool->idle, IDLE_STARTING + IDLE_LIVE);
 	err = pthread_create(&w->thread, NULL, worker_main, w);
 	if (err)
-		return -err;
-	pool->started++;
-	pool->starting++;
-	return 0;
+		atomic_fetch_sub(&pool->idle, IDLE_STARTING + IDLE_LIVE);
+	else
+		pool->started++;
+	return -err;
 }
 
-/* lock is held. As Python's pool: a new worker only when none is idle. */
-static bool wants_worker(struct thread_pool *pool)
+/* As Python's pool: a new worker only when none is idle. */
+static bool wants_worker(struct thread_pool *pool, uint64_t idle)
 {
-	return pool->started < pool->base.workers &&
-	       queue_length(&pool->queue) > pool->sleeping + pool->searching + pool->starting;
+	return IDLE_COUNT(idle, IDLE_LIVE) < pool->base.workers &&
+	       intro__task_ring_length(&pool->queue) > IDLE_COUNT(idle, IDLE_SLEEPING) +
+							       IDLE_COUNT(idle, IDLE_SEARCHING) +
+							       IDLE_COUNT(idle, IDLE_STARTING);
 }
 
-static int thread_submit(struct intro_executor *executor, struct future *f)
+/* There is more to do than workers who know of it. f was just pushed, and may be gone. */
+static int call_worker(struct thread_pool *pool, struct future *f)
 {
-	struct thread_pool *pool = pool_of(executor);
-	struct thread_worker *w = NULL;
+	struct thread_worker *w;
 	int err = 0;
 
 	pthread_mutex_lock(&pool->lock);
-	if (pool->broken.code) {
-		err = -EPIPE;
-	} else if (pool->closed) {
-		err = -ESHUTDOWN;
-	} else {
-		intro_mark_submit(intro_future_id(intro__public(f)), executor->pool, f->name);
-		queue_push(&pool->queue, f);
-		if (wants_worker(pool))
-			err = start_worker(pool);
-		w = pop_searcher(pool);
-		if (err && pool->started)
-			err = 0; /* those who are there will do it */
-		else if (err)
-			queue_remove(&pool->queue, f);
-	}
+	if (!atomic_load(&pool->over) && wants_worker(pool, atomic_load(&pool->idle)))
+		err = start_worker(pool);
+	w = pop_searcher(pool);
+	if (err && (pool->started || !intro__task_ring_take_back(f)))
+		err = 0; /* those who are there will do it */
 	pthread_mutex_unlock(&pool->lock);
 	wake_worker(w);
 	return err;
 }
 
-static bool thread_forget(struct intro_executor *executor, struct future *f)
+/* The queue did not take it. 0: try again. */
+static int make_room(struct thread_pool *pool)
 {
-	struct thread_pool *pool = pool_of(executor);
-	bool queued;
+	int err;
 
 	pthread_mutex_lock(&pool->lock);
-	queued = queue_has(&pool->queue, f);
-	if (queued)
-		queue_remove(&pool->queue, f);
+	if (pool->broken.code)
+		err = -EPIPE;
+	else if (pool->closed)
+		err = -ESHUTDOWN;
+	else
+		err = intro__task_ring_grow(&pool->queue);
 	pthread_mutex_unlock(&pool->lock);
-	return queued;
+	return err;
+}
+
+static int thread_submit(struct intro_executor *executor, struct future *f)
+{
+	struct thread_pool *pool = pool_of(executor);
+	uint64_t idle, task = intro_future_id(intro__public(f));
+	int err = 0;
+
+	if (atomic_load_explicit(&pool->over, memory_order_relaxed))
+		return make_room(pool);
+	intro_mark_submit(task, executor->pool, f->name);
+	while (!err && intro__task_ring_push(&pool->queue, f))
+		err = make_room(pool);
+	idle = atomic_load(&pool->idle);
+	if (!err && ((IDLE_COUNT(idle, IDLE_SLEEPING) && !IDLE_COUNT(idle, IDLE_SEARCHING)) ||
+		     wants_worker(pool, idle)))
+		err = call_worker(pool, f);
+	/* it ended between our look and our push, or has no thread: the mark stands */
+	if (err)
+		intro_mark_cancel(task, executor->pool);
+	return err;
+}
+
+static bool thread_forget(struct intro_executor *executor, struct future *f)
+{
+	return intro__task_ring_take_back(f);
 }
 
 static void thread_shutdown(struct intro_executor *executor, unsigned flags)
@@ -356,6 +423,7 @@ static void thread_shutdown(struct intro_executor *executor, unsigned flags)
 
 	pthread_mutex_lock(&pool->lock);
 	pool->closed = true;
+	end_queue(pool);
 	pthread_mutex_unlock(&pool->lock);
 	if (flags & INTRO_SHUTDOWN_CANCEL_PENDING)
 		drop_queue(pool, NULL);
@@ -390,6 +458,7 @@ static void thread_free(struct intro_executor *executor)
 	intro__executor_fini(executor);
 	pthread_mutex_destroy(&pool->join_lock);
 	pthread_mutex_destroy(&pool->lock);
+	intro__task_ring_fini(&pool->queue);
 	free(pool);
 }
 
@@ -402,11 +471,33 @@ static const struct intro_executor_ops thread_ops = {
 	.shares_memory = true,
 };
 
+static struct thread_pool *pool_alloc(const struct intro_executor *base)
+{
+	size_t size = sizeof(struct thread_pool) + base->workers * sizeof(struct thread_worker);
+	struct thread_pool *pool = aligned_alloc(_Alignof(struct thread_pool), size);
+	pthread_mutexattr_t spinning;
+
+	if (!pool)
+		return NULL;
+	memset(pool, 0, size);
+	if (intro__task_ring_init(&pool->queue)) {
+		free(pool);
+		return NULL;
+	}
+	pool->base = *base;
+	pool->base.may_spin = intro__usable_cpus() > 1;
+	pthread_mutexattr_init(&spinning);
+	pthread_mutexattr_settype(&spinning, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&pool->lock, &spinning);
+	pthread_mutexattr_destroy(&spinning);
+	pthread_mutex_init(&pool->join_lock, NULL);
+	return pool;
+}
+
 struct intro_executor *intro_thread_executor_new(const struct intro_executor_options *given)
 {
 	struct intro_executor_options options;
 	struct intro_executor base = {0};
-	pthread_mutexattr_t spinning;
 	struct thread_pool *pool;
 	int err;
 
@@ -417,18 +508,11 @@ struct intro_executor *intro_thread_executor_new(const struct intro_executor_opt
 		errno = -err;
 		return NULL;
 	}
-	pool = calloc(1, sizeof(*pool) + base.workers * sizeof(pool->worker[0]));
+	pool = pool_alloc(&base);
 	if (!pool) {
 		intro__executor_fini(&base);
 		errno = ENOMEM;
 		return NULL;
 	}
-	pool->base = base;
-	pool->may_spin = intro__usable_cpus() > 1;
-	pthread_mutexattr_init(&spinning);
-	pthread_mutexattr_settype(&spinning, PTHREAD_MUTEX_ADAPTIVE_NP);
-	pthread_mutex_init(&pool->lock, &spinning);
-	pthread_mutexattr_destroy(&spinning);
-	pthread_mutex_init(&pool->join_lock, NULL);
 	return &pool->base;
 }
