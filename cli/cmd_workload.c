@@ -35,6 +35,8 @@ static const struct workload workloads[] = {
 	 workload_procs_run},
 	{"race", "two threads on one counter, up and down: the updates they lose", 2, 0, 40,
 	 40 * WORKLOAD_MS, workload_race_run},
+	{"replace", "a process pool whose workers end, and one of which dies in a task", 0, 1, 200,
+	 2 * WORKLOAD_MS, workload_replace_run},
 	{"sleep", "threads that sleep", 4, 0, 200, 20 * WORKLOAD_MS, workload_sleep_run},
 	{"spawn", "making threads against making processes", 2, 0, 200, 5 * WORKLOAD_MS,
 	 workload_spawn_run},

@@ -80,6 +80,7 @@ int workload_mixed_run(struct workload_run *run);
 int workload_periodic_run(struct workload_run *run);
 int workload_sums_run(struct workload_run *run);
 int workload_heartbeat_run(struct workload_run *run);
+int workload_replace_run(struct workload_run *run);
 
 /* One line on stderr; returns the exit status. */
 int workload_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "futex.h"
 #include "process_link.h"
 
 /* A worker that closed its socket is about to end. One that does not (it exec'ed) is killed. */
@@ -41,6 +42,10 @@ int intro__link_start(struct link *link, pid_t parent, const sigset_t *signals, 
 	int pair[2], err = 0;
 
 	link->fd = link->pidfd = -1;
+	link->begin = link->end = 0;
+	link->replying = link->retiring = link->answered = false;
+	link->given = 0;
+	link->born = intro__now();
 	intro__worker_name(link->executor, link->index, link->name, sizeof(link->name));
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return -errno;
@@ -73,6 +78,7 @@ void intro__link_hand(struct link *link, struct future *f)
 	intro_mark_take(intro_future_id(intro__public(f)), link->executor->pool,
 			(uint32_t)link->pid);
 	queue_push(&link->handed, f);
+	link->given++;
 	if (!link->unsent) {
 		link->unsent = f;
 		link->sent = 0;
@@ -101,7 +107,8 @@ static int send_more(struct link *link)
 		return errno == EINTR ? 0 : -errno;
 	link->sent += (size_t)n;
 	if (link->sent == sizeof(request) + f->work.size) {
-		intro__payload_free(f);
+		if (!link->keeps)
+			intro__payload_free(f);
 		link->unsent = f->work.next;
 		link->sent = 0;
 	}
@@ -122,6 +129,8 @@ static void finish_reply(struct link *link)
 	struct future_end end = {.mark = INTRO_KIND_RESULT, .status = INTRO_STATUS_OK};
 	struct intro_error error;
 
+	link->answered = true;
+	intro__payload_free(f);
 	if (link->reply.code) {
 		error.code = link->reply.code;
 		memcpy(error.text, link->text, sizeof(error.text));

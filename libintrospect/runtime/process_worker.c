@@ -6,6 +6,8 @@
  * down) and dies at once with its parent. Its signals: child.h.
  */
 #include <errno.h>
+#include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -184,6 +186,9 @@ void intro__process_worker(const struct worker_birth *birth)
 	if (getppid() != birth->parent)
 		_exit(1);
 	intro__child_signals(birth->signals);
+	/* what waits in their buffers is the parent's to write */
+	__fpurge(stdout);
+	__fpurge(stderr);
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		_exit(1);

@@ -86,6 +86,8 @@ struct intro_executor_options {
 	void *initarg;				     /* call->arg of the initializer */
 	size_t initarg_size;
 	unsigned prefetch; /* process pool: tasks handed to a worker ahead; 0: 1 */
+	/* process pool: after so many a worker ends, and a new one takes its place; 0: no limit */
+	unsigned max_tasks_per_worker;
 };
 
 /* NULL and errno (EINVAL, E2BIG: options from a newer header, ENOMEM, or fork's). Thread workers
