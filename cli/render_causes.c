@@ -92,6 +92,11 @@ static void label_of(const struct intro_split *split, bool utf8, struct cause_su
 		holder_label(split, utf8, sum->label, sizeof(sum->label));
 		return;
 	}
+	if (intro_cause_account(split->cause) == INTRO_BLOCKED && split->holder_name[0]) {
+		snprintf(raw, sizeof(raw), "%s %.*s", intro_cause_text(split->cause),
+			 INTRO_COMM - 1, split->holder_name);
+		plain = raw;
+	}
 	if (!plain)
 		plain = intro_cause_describe(split->cause, split->detail, raw, sizeof(raw));
 	text_escape(sum->label, sizeof(sum->label), plain, strlen(plain), utf8);
@@ -190,12 +195,14 @@ void causes_most(const struct intro_ledger *ledger, enum intro_account account, 
 	struct intro_ledger plain = *ledger;
 	struct cause_sum sums[INTRO_LEDGER_SPLITS];
 
-	/* Which lock, which task, behind whom: too long for a cell, and seldom twice the same. */
+	/* Which address, which task, behind whom: too long for a cell, and seldom twice the same.
+	 */
 	for (uint32_t i = 0; i < plain.splits && i < INTRO_LEDGER_SPLITS; i++) {
 		unsigned cause = plain.split[i].cause;
 
 		plain.split[i].holder = INTRO_HELD_NONE;
-		if (cause == INTRO_BLOCKED_LOCK || cause == INTRO_BLOCKED_CONDITION ||
+		if (((cause == INTRO_BLOCKED_LOCK || cause == INTRO_BLOCKED_CONDITION) &&
+		     !plain.split[i].holder_name[0]) ||
 		    cause == INTRO_BLOCKED_FUTURE)
 			plain.split[i].detail = 0;
 	}

@@ -113,7 +113,12 @@ static struct json_object *splits(const struct intro_ledger *ledger)
 		add_text(object, "account", intro_account_text(intro_cause_account(split->cause)));
 		add_text(object, "cause", intro_cause_text(split->cause));
 		add_u64(object, "ns", split->ns);
-		if (split->detail && split->detail != INTRO_DETAIL_MANY) {
+		if (intro_cause_account(split->cause) == INTRO_BLOCKED && split->holder_name[0]) {
+			char name[INTRO_COMM + 1] = {0};
+
+			memcpy(name, split->holder_name, INTRO_COMM);
+			add_text(object, "lock", name);
+		} else if (split->detail && split->detail != INTRO_DETAIL_MANY) {
 			add_u64(object, "detail", split->detail);
 			add_text(object, "text",
 				 intro_cause_describe(split->cause, split->detail, buf,

@@ -11,6 +11,7 @@ void account_init(struct account *account)
 {
 	pthread_mutex_init(&account->mutex, NULL);
 	account->balance = 0;
+	intro_mark_lock(&account->mutex, intro_mark_name("account"));
 }
 
 int task_lock(struct intro_call *call)

@@ -160,6 +160,8 @@ void intro__define(struct intro_replay *replay, const struct intro_rec_def *def)
 		if (def->name[0])
 			snprintf(pool->name, sizeof(pool->name), "%.*s", INTRO_DEF_BYTES - 1,
 				 def->name);
+	} else if (def->def == INTRO_DEF_LOCK) {
+		intro__define_lock(replay, def);
 	} else {
 		intro__strange(replay);
 	}

@@ -12,6 +12,7 @@
  *   marks.c    what marks do to workers and tasks
  *   tasks.c    the life of a task and its ledger
  *   pools.c    pools, names, and the integrals that split `queued`
+ *   locks.c    which lock an address is
  *
  * Invariants
  *   - replay->now never goes back; thread->since <= now.
@@ -35,6 +36,13 @@
 #define POOLS_MAX 1024
 #define NAMES_MAX 65536
 #define CPU_NOWHERE (-1)
+
+/* Whose the futex word at an address is: one entry a process that said so. */
+struct named_lock {
+	struct named_lock *next;
+	uint32_t pid;
+	uint32_t name; /* 0: that process gave it more than one */
+};
 
 struct pool {
 	uint32_t id;
@@ -169,9 +177,9 @@ struct intro_replay {
 	uint64_t mark_gaps, mark_gap_from; /* how many; begin of the last */
 	uint64_t serial;
 
-	struct intro__map threads, tasks, pools, names;
+	struct intro__map threads, tasks, pools, names, locks;
 	struct thread_list all_threads, certain, uncertain;
-	size_t threads_n, tasks_n, names_n, pools_n, ended_n;
+	size_t threads_n, tasks_n, names_n, locks_n, pools_n, ended_n;
 	struct task_list all_tasks, ended;
 	struct pool_list all_pools;
 	struct cpu **cpus; /* by number; allocated when met */
@@ -279,5 +287,14 @@ void intro__pool_busy(struct intro_replay *replay, struct thread *thread, bool b
 void intro__pools_finish(struct intro_replay *replay);
 void intro__define(struct intro_replay *replay, const struct intro_rec_def *def);
 const char *intro__name(struct intro_replay *replay, uint32_t id);
+
+/* locks.c */
+void intro__define_lock(struct intro_replay *replay, const struct intro_rec_def *def);
+/* A thread of process `pid` sleeps on a lock: the name's number takes the address's place. */
+void intro__lock_number(const struct intro_replay *replay, uint32_t pid,
+			struct intro__sleep *sleep);
+/* Names for numbers, before the ledger is handed out. */
+void intro__locks_name(struct intro_replay *replay, struct intro_ledger *ledger);
+void intro__locks_free(struct intro_replay *replay);
 
 #endif

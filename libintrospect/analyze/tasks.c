@@ -267,6 +267,7 @@ static void finalize(struct intro_replay *replay, struct task *task, uint64_t do
 	};
 
 	fill_ledger(task, done, &out.ledger);
+	intro__locks_name(replay, &out.ledger);
 	if (task->pool)
 		count(&task->pool->seen, out.status, done);
 	if (replay->sink.task)

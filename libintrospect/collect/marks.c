@@ -306,7 +306,7 @@ static int put_def(struct drain *drain, const struct intro_area_def *shared)
 
 	memcpy(&def, (const void *)&shared->rec, sizeof(def));
 	if (def.rec.kind != INTRO_KIND_DEF || def.rec.rows != 2 || !def.id ||
-	    (def.def != INTRO_DEF_NAME && def.def != INTRO_DEF_POOL) ||
+	    def.def < INTRO_DEF_NAME || def.def > INTRO_DEF_LOCK ||
 	    def.pool_kind > INTRO_POOL_PROCESS) {
 		drain->marks->stats.malformed++;
 		return 0;
@@ -315,7 +315,8 @@ static int put_def(struct drain *drain, const struct intro_area_def *shared)
 	def.rec.cpu = INTRO_CPU_NONE;
 	def.id = own_id(drain, def.id);
 	def.reserved0 = 0;
-	def.reserved1 = 0;
+	if (def.def != INTRO_DEF_LOCK)
+		def.address_high = 0;
 	clean_name(def.name);
 	return drain->sink->put(drain->sink->ctx, INTRO_STREAM_DEFS, &def, sizeof(def));
 }

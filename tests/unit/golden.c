@@ -249,6 +249,17 @@ static bool read_def(struct words *words, struct intro_rec_def *def)
 {
 	static const char *const kinds[] = {"marked", "thread", "process"};
 
+	if (take(words, "lock")) {
+		uint64_t address;
+
+		def->def = INTRO_DEF_LOCK;
+		def->id = (uint32_t)next_number(words);
+		def->rec.tid = (uint32_t)take_number(words, "pid");
+		address = take_number(words, "address");
+		def->workers = (uint32_t)address;
+		def->address_high = (uint32_t)(address >> 32);
+		return true;
+	}
 	def->def = take(words, "pool") ? INTRO_DEF_POOL : take(words, "name") ? INTRO_DEF_NAME : 0;
 	def->id = (uint32_t)next_number(words);
 	for (uint8_t i = 0; i < 3; i++)
@@ -364,6 +375,8 @@ static void say_split(const struct intro_split *split, char *line, size_t size)
 		say(line, size, "%c", *text == ' ' ? '-' : *text);
 	if (split->detail == INTRO_DETAIL_MANY)
 		say(line, size, "@many");
+	else if (intro_cause_account(cause) == INTRO_BLOCKED && split->holder_name[0])
+		say(line, size, "@%s", split->holder_name);
 	else if (cause == INTRO_BLOCKED_LOCK || cause == INTRO_BLOCKED_CONDITION)
 		say(line, size, "@0x%" PRIx64, split->detail);
 	else if (cause == INTRO_BLOCKED_FUTURE)

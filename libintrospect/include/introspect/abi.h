@@ -229,7 +229,7 @@ struct intro_rec_mark {
 	__u32 b;
 };
 
-enum intro_def { INTRO_DEF_NAME = 1, INTRO_DEF_POOL = 2 };
+enum intro_def { INTRO_DEF_NAME = 1, INTRO_DEF_POOL = 2, INTRO_DEF_LOCK = 3 };
 enum intro_pool_kind {
 	INTRO_POOL_MARKED = 0, /* a program's own, known by its marks alone */
 	INTRO_POOL_THREAD = 1,
@@ -237,15 +237,18 @@ enum intro_pool_kind {
 };
 
 #define INTRO_DEF_BYTES 32
-/* DEF: what number `id` stands for. rec.tid: the pid that defined it. */
+/*
+ * DEF: what number `id` stands for. rec.tid: the pid that defined it. LOCK: the futex word at
+ * `address` of that process belongs to a lock which is called as the NAME of that id.
+ */
 struct intro_rec_def {
 	struct intro_rec rec;
 	__u32 id;
 	__u8 def;	/* enum intro_def: names and pools are numbered apart */
 	__u8 pool_kind; /* enum intro_pool_kind */
 	__u16 reserved0;
-	__u32 workers; /* POOL: how many it may have; 0 not known */
-	__u32 reserved1;
+	__u32 workers; /* POOL: how many it may have; 0 not known. LOCK: low half of its address */
+	__u32 address_high;	    /* LOCK */
 	char name[INTRO_DEF_BYTES]; /* NUL-padded; NUL-terminated */
 };
 

@@ -94,20 +94,22 @@ enum intro_holder {
 /* More than there are causes, those of RUNNABLE counted once a holder: folding always finds room.
  */
 #define INTRO_LEDGER_SPLITS 48
-#define INTRO_COMM 16
+#define INTRO_COMM 32
 /*
  * Bounded: an entry a (cause, detail, holder, holder_name); when there are too many the smallest
  * are folded into one of their cause (and holder) with detail INTRO_DETAIL_MANY and no name. The
  * entries of an account sum to it, exactly; RUNNING has none.
  */
 #define INTRO_DETAIL_MANY UINT64_MAX
+/* LOCK and CONDITION, in place of an address: the lock has a name, and this with its number. */
+#define INTRO_DETAIL_NAMED (1ull << 62)
 struct intro_split {
 	uint16_t cause;	     /* enum intro_cause */
 	uint16_t holder;     /* enum intro_holder; of RUNNABLE_* only */
 	uint32_t holder_tid; /* 0 when there were several of that name */
 	uint64_t detail;
 	uint64_t ns;
-	char holder_name[INTRO_COMM];
+	char holder_name[INTRO_COMM]; /* of a named lock: its name */
 };
 
 struct intro_ledger {

@@ -69,6 +69,13 @@ uint32_t intro_mark_name(const char *name);
 uint32_t intro_mark_pool(const char *name, uint32_t workers);
 uint32_t intro_mark_pool_kind(const char *name, uint32_t workers, enum intro_pool_kind kind);
 
+/*
+ * The lock whose waiters sleep on the futex word at this address, in this process, is called so: a
+ * report then says the name. Of a pthread_mutex_t its own address will do. 0: nothing happens.
+ * There is room for a few thousand names, pools and locks: name those which are waited for.
+ */
+void intro_mark_lock(const void *address, uint32_t name);
+
 /* The calling thread starts or stops to be worker `index` of the pool. */
 void intro_mark_worker_start(uint32_t pool, uint32_t index);
 void intro_mark_worker_stop(uint32_t pool, uint32_t index);
