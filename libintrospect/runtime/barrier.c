@@ -16,6 +16,8 @@ struct party {
 	enum fate fate;
 };
 
+LIST_HEAD(parties, party);
+
 struct barrier {
 	_Atomic uint32_t word; /* changes whenever somebody's fate does, or an action ends */
 	struct lock_tag tag;
@@ -24,7 +26,7 @@ struct barrier {
 	uint32_t waiting;
 	bool broken;
 	bool acting; /* all are there, and the last one is in the action */
-	LIST_HEAD(, party) all;
+	struct parties all;
 	intro_barrier_action action;
 	void *arg;
 };

@@ -18,13 +18,15 @@ struct waiting {
 	_Atomic bool notified;
 };
 
+TAILQ_HEAD(waiting_list, waiting);
+
 struct condition {
 	_Atomic uint32_t word; /* counts notifies */
 	struct lock_tag tag;
 	uint32_t tickets;
 	struct intro_mutex *mutex; /* or NULL: */
 	struct intro_recursive *recursive;
-	TAILQ_HEAD(, waiting) waiting;
+	struct waiting_list waiting;
 };
 static_assert(sizeof(struct condition) <= sizeof(struct intro_condition), "struct intro_condition");
 

@@ -59,8 +59,7 @@ static struct local_value *find(struct local_values *values, const struct intro_
 {
 	struct local_value *v;
 
-	LIST_FOREACH(v, values, of_thread)
-	{
+	for (v = LIST_FIRST(values); v; v = LIST_NEXT(v, of_thread)) {
 		if (atomic_load_explicit(&v->local, memory_order_relaxed) == local)
 			return v;
 	}
@@ -129,8 +128,7 @@ void intro__locals_end(struct local_values *values)
 
 	for (int round = 0; again && round < ROUNDS; round++) {
 		again = false;
-		LIST_FOREACH(v, values, of_thread)
-		{
+		for (v = LIST_FIRST(values); v; v = LIST_NEXT(v, of_thread)) {
 			again |= end_value(v);
 		}
 	}

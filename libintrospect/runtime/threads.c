@@ -532,8 +532,7 @@ static struct intro_thread_handle *next_to_join(void)
 {
 	struct intro_thread_handle *t;
 
-	TAILQ_FOREACH(t, &registry.alive, alive)
-	{
+	for (t = TAILQ_FIRST(&registry.alive); t; t = TAILQ_NEXT(t, alive)) {
 		if (!t->daemon && t != current && t != registry.main) {
 			t->refs++;
 			return t;
@@ -639,8 +638,7 @@ size_t intro_thread_enumerate(struct intro_thread_handle **threads, size_t room)
 
 	intro_thread_main(); /* it lives, whoever asked first */
 	intro__threads_lock();
-	TAILQ_FOREACH(t, &registry.alive, alive)
-	{
+	for (t = TAILQ_FIRST(&registry.alive); t; t = TAILQ_NEXT(t, alive)) {
 		if (n < room) {
 			t->refs++;
 			threads[n] = t;
@@ -653,5 +651,11 @@ size_t intro_thread_enumerate(struct intro_thread_handle **threads, size_t room)
 
 size_t intro_thread_active_count(void)
 {
-	return intro_thread_enumerate(NULL, 0);
+	size_t n;
+
+	intro_thread_main();
+	intro__threads_lock();
+	n = registry.alive_n;
+	intro__threads_unlock();
+	return n;
 }
