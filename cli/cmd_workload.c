@@ -15,6 +15,8 @@
 static const struct workload workloads[] = {
 	{"cpu", "threads that spin: as many as CPUs, nobody waits", 0, 1, 200, 10 * WORKLOAD_MS,
 	 workload_cpu_run},
+	{"dynamic", "a pool with as many threads as it needs: few, all, few", 6, 0, 120,
+	 5 * WORKLOAD_MS, workload_dynamic_run},
 	{"gil", "threads that spin under one interpreter lock, handed over every 5 ms", 4, 0, 40,
 	 40 * WORKLOAD_MS, workload_gil_run},
 	{"heartbeat", "a daemon thread that beats beside a foreground thread", 1, 0, 20,
@@ -37,6 +39,8 @@ static const struct workload workloads[] = {
 	 40 * WORKLOAD_MS, workload_race_run},
 	{"replace", "a process pool whose workers end, and one of which dies in a task", 0, 1, 200,
 	 2 * WORKLOAD_MS, workload_replace_run},
+	{"rejected", "an executor's statistics, and a backlog that turns work away", 2, 0, 100,
+	 5 * WORKLOAD_MS, workload_rejected_run},
 	{"sleep", "threads that sleep", 4, 0, 200, 20 * WORKLOAD_MS, workload_sleep_run},
 	{"spawn", "making threads against making processes", 2, 0, 200, 5 * WORKLOAD_MS,
 	 workload_spawn_run},

@@ -77,6 +77,8 @@ int workload_race_run(struct workload_run *run);
 int workload_io_run(struct workload_run *run);
 int workload_spawn_run(struct workload_run *run);
 int workload_mixed_run(struct workload_run *run);
+int workload_rejected_run(struct workload_run *run);
+int workload_dynamic_run(struct workload_run *run);
 int workload_periodic_run(struct workload_run *run);
 int workload_sums_run(struct workload_run *run);
 int workload_heartbeat_run(struct workload_run *run);

@@ -53,6 +53,7 @@ struct process_pool {
 	enum birth born;
 	int birth_error;
 	struct queue queue;
+	uint64_t submitted;
 	bool closed;
 	bool terminated;
 	bool hungry;		   /* the manager sleeps, and some worker has room */
@@ -60,10 +61,10 @@ struct process_pool {
 	pthread_mutex_t join_lock;
 	bool joined;
 	/* the manager's own */
-	unsigned alive;
-	unsigned stillborn;    /* in a row */
-	struct queue again;    /* RUNNING, taken back from a worker that died */
-	int *others;	       /* what a new worker must close */
+	unsigned stillborn; /* in a row */
+	struct queue again; /* RUNNING, taken back from a worker that died */
+	int *others;	    /* what a new worker must close */
+	_Atomic unsigned alive;
 	bool closing;	       /* the workers have been told to end */
 	struct pollfd *polled; /* [0] event, then socket and pidfd of each worker */
 	struct link link[];
@@ -282,6 +283,7 @@ static bool hand_out_one(struct process_pool *pool)
 		intro__link_hand(link, f);
 		intro__link_send(link);
 	} else {
+		intro__count_cancelled(&pool->base);
 		free(copy);
 	}
 	return true;
@@ -434,6 +436,7 @@ static int process_submit(struct intro_executor *executor, struct future *f)
 	} else {
 		intro_mark_submit(intro_future_id(intro__public(f)), executor->pool, f->name);
 		queue_push(&pool->queue, f);
+		pool->submitted++;
 		wake = pool->hungry;
 		pool->hungry = false;
 	}
@@ -455,9 +458,28 @@ static bool process_forget(struct intro_executor *executor, struct future *f)
 	if (queued) {
 		queue_remove(&pool->queue, f);
 		intro__payload_free(f);
+		intro__count_cancelled(executor);
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return queued;
+}
+
+static uint64_t process_backlog(struct intro_executor *executor)
+{
+	return queue_length(&pool_of(executor)->queue);
+}
+
+static void process_statistics(struct intro_executor *executor,
+			       struct intro_executor_statistics *to)
+{
+	struct process_pool *pool = pool_of(executor);
+
+	for (unsigned i = 0; i < executor->workers; i++)
+		intro__counts_add(to, &pool->link[i].counts);
+	pthread_mutex_lock(&pool->lock);
+	to->submitted = pool->submitted;
+	pthread_mutex_unlock(&pool->lock);
+	to->workers = pool->alive;
 }
 
 static void process_shutdown(struct intro_executor *executor, unsigned flags)
@@ -516,6 +538,8 @@ static const struct intro_executor_ops process_ops = {
 	.shutdown = process_shutdown,
 	.broken = process_broken,
 	.free = process_free,
+	.backlog = process_backlog,
+	.statistics = process_statistics,
 	.shares_memory = false,
 };
 

@@ -131,6 +131,10 @@ static void finish_reply(struct link *link)
 
 	link->answered = true;
 	intro__payload_free(f);
+	intro__count_task(&link->counts, link->reply.code);
+	if (link->executor->timed)
+		intro__count_times(&link->counts, link->reply.began - f->work.submitted,
+				   link->reply.ended - link->reply.began);
 	if (link->reply.code) {
 		error.code = link->reply.code;
 		memcpy(error.text, link->text, sizeof(error.text));

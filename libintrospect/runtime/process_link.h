@@ -28,6 +28,8 @@ struct link {
 	struct future *unsent; /* the first of `handed` that is not sent whole; NULL: none */
 	size_t sent;	       /* bytes of its request */
 
+	struct intro__counts counts;
+
 	unsigned char in[4096]; /* replies received and not yet taken: [begin, end) */
 	size_t begin, end;
 	struct wire_reply reply; /* valid when `replying`: header taken, the rest still comes */

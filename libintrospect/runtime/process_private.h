@@ -21,6 +21,7 @@ struct wire_reply {
 	int32_t code;
 	uint32_t text;
 	uint64_t size;
+	int64_t began, ended; /* ns; of a pool that times its tasks */
 };
 
 /* What a worker knows when it is born. */

@@ -118,7 +118,11 @@ static void run(struct worker *w, intro_task_fn fn, const void *arg, size_t size
 
 	if (task)
 		intro_mark_start(task, w->birth->executor->pool);
+	if (w->birth->executor->timed)
+		reply.began = intro__now();
 	reply.code = fn(&call);
+	if (w->birth->executor->timed)
+		reply.ended = intro__now();
 	if (task)
 		intro_mark_end(task, reply.code ? INTRO_STATUS_FAILED : INTRO_STATUS_OK, 0);
 	else

@@ -30,6 +30,11 @@
 #define WORKER_SPIN_NS 40000
 #define WORKER_SPIN_LEAST_NS 5000
 
+/* A dynamic pool's thresholds, unless it is told others. */
+#define GROW_AT 0.8
+#define SHRINK_AT 0.4
+#define THRESHOLD_MOST 1000
+
 /* Of thread_pool.idle: how many workers are ... */
 #define IDLE_SLEEPING ((uint64_t)1)
 #define IDLE_SEARCHING ((uint64_t)1 << 16) /* 0 or 1, but for a moment when the pool closes */
@@ -37,10 +42,19 @@
 #define IDLE_LIVE ((uint64_t)1 << 48)	   /* there at all */
 #define IDLE_COUNT(idle, what) ((unsigned)((idle) / (what)) & 0xffff)
 
+enum worker_slot {
+	SLOT_FREE = 0,
+	SLOT_USED = 1,
+	SLOT_LEFT = 2, /* its thread ends, and is to be joined */
+};
+
 struct thread_worker {
 	_Alignas(64) struct thread_pool *pool;
 	unsigned index;
+	struct intro__counts counts;
 	pthread_t thread;
+	enum worker_slot slot;		/* under the pool's lock */
+	bool leaves;			/* it was told to, by maintain */
 	_Atomic uint32_t awake;		/* the futex */
 	struct thread_worker *sleeping; /* the next on the stack of sleepers */
 	bool searching;
@@ -52,11 +66,14 @@ struct thread_worker {
 struct thread_pool {
 	struct intro_executor base;
 	struct ring_queue queue;
+	/* of a dynamic one; the thresholds in thousandths, grow_at 0: not one */
+	unsigned least, grow_at, shrink_at;
 	_Alignas(64) _Atomic uint64_t idle;
 	_Atomic bool over;    /* closed or broken, and so is the queue */
 	pthread_mutex_t lock; /* guards what follows, and additions to idle's SLEEPING and LIVE */
 	struct thread_worker *sleepers;
-	unsigned started; /* ever created: worker[0..started) */
+	unsigned started; /* slots ever used: worker[0..started) */
+	uint64_t refused; /* of those pushed: taken back, as there was no thread to be had */
 	bool closed;
 	struct intro_error broken; /* code 0: sound */
 	pthread_mutex_t join_lock;
@@ -185,28 +202,29 @@ static struct future *look_a_while(struct thread_worker *w)
 	return f;
 }
 
-/* NULL: the pool is over, and nothing is left to do. */
+/* NULL: the pool is over and nothing is left to do, or this worker is to leave. */
 static struct future *next_task(struct thread_worker *w)
 {
 	struct thread_pool *pool = w->pool;
 	struct future *f;
 	bool over;
 
-	for (;;) {
+	while (!w->leaves) {
 		over = atomic_load(&pool->over);
 		f = pop_task(pool);
 		if (!f && over && intro__task_ring_is_empty(&pool->queue))
 			return NULL;
 		if (!f && may_look(w))
 			f = look_a_while(w);
-		if (f)
-			break;
+		if (f) {
+			if (w->searching)
+				stop_searching(w);
+			return f;
+		}
 		if (!over)
 			sleep_until_woken(w);
 	}
-	if (w->searching)
-		stop_searching(w);
-	return f;
+	return NULL;
 }
 
 static void call_init(struct intro_call *call, struct thread_worker *w, struct call_state *state)
@@ -225,15 +243,25 @@ static void run_task(struct thread_worker *w, struct future *f)
 	struct call_state state;
 	struct intro_call call;
 	uint64_t task = intro_future_id(intro__public(f));
+	int64_t begin = 0, queued = 0;
 
-	if (intro_future_set_running_or_notify_cancel(intro__public(f)) != 1)
+	if (intro_future_set_running_or_notify_cancel(intro__public(f)) != 1) {
+		intro__count_cancelled(&w->pool->base);
 		return;
+	}
 	call_init(&call, w, &state);
+	if (w->pool->base.timed) {
+		begin = intro__now();
+		queued = begin - f->work.submitted;
+	}
 	call.arg = f->work.arg;
 	call.size = f->work.size;
 	call.task = task;
 	intro_mark_start(task, w->pool->base.pool);
 	error.code = intro__executor_call(&w->pool->base, f->work.fn, &call);
+	if (w->pool->base.timed)
+		intro__count_times(&w->counts, queued, intro__now() - begin);
+	intro__count_task(&w->counts, error.code);
 	if (error.code) {
 		memcpy(error.text, state.text, sizeof(error.text));
 		end.status = INTRO_STATUS_FAILED;
@@ -327,17 +355,40 @@ static void *worker_main(void *arg)
 		while ((f = next_task(w)))
 			run_task(w, f);
 	intro_mark_worker_stop(pool->base.pool, w->index);
+	if (w->leaves) {
+		pthread_mutex_lock(&pool->lock);
+		w->slot = SLOT_LEFT;
+		pthread_mutex_unlock(&pool->lock);
+	}
 	return NULL;
 }
 
-/* lock is held: a pool grows a few times in its life only. */
+/* lock is held. A slot for a worker more: one that was left, or the next. */
+static struct thread_worker *take_slot(struct thread_pool *pool)
+{
+	for (unsigned i = 0; i < pool->started; i++) {
+		if (pool->worker[i].slot == SLOT_USED)
+			continue;
+		if (pool->worker[i].slot == SLOT_LEFT)
+			pthread_join(pool->worker[i].thread, NULL); /* it takes no lock any more */
+		pool->worker[i].slot = SLOT_FREE;
+		return &pool->worker[i];
+	}
+	return pool->started < pool->base.workers ? &pool->worker[pool->started++] : NULL;
+}
+
+/* lock is held: a pool grows rarely. */
 static int start_worker(struct thread_pool *pool)
 {
-	struct thread_worker *w = &pool->worker[pool->started];
+	struct thread_worker *w = take_slot(pool);
 	int err;
 
+	if (!w)
+		return 0; /* the one who leaves has not left its slot yet */
 	w->pool = pool;
-	w->index = pool->started;
+	w->index = (unsigned)(w - pool->worker);
+	w->leaves = w->searching = false;
+	w->initial = NULL;
 	w->spin_ns = WORKER_SPIN_NS;
 	intro__worker_name(&pool->base, w->index, w->name, sizeof(w->name));
 	atomic_fetch_add(&pool->idle, IDLE_STARTING + IDLE_LIVE);
@@ -345,17 +396,36 @@ static int start_worker(struct thread_pool *pool)
 	if (err)
 		atomic_fetch_sub(&pool->idle, IDLE_STARTING + IDLE_LIVE);
 	else
-		pool->started++;
+		w->slot = SLOT_USED;
 	return -err;
 }
 
-/* As Python's pool: a new worker only when none is idle. */
+/* Tasks that run or wait, a thousand for each. */
+static uint64_t load_of(struct thread_pool *pool, uint64_t idle)
+{
+	unsigned live = IDLE_COUNT(idle, IDLE_LIVE);
+	unsigned free = IDLE_COUNT(idle, IDLE_SLEEPING) + IDLE_COUNT(idle, IDLE_SEARCHING) +
+			IDLE_COUNT(idle, IDLE_STARTING);
+
+	return 1000 * (intro__task_ring_length(&pool->queue) + (live > free ? live - free : 0));
+}
+
+/* As Python's pool: a new worker only when none is idle; a dynamic one: or nearly. */
 static bool wants_worker(struct thread_pool *pool, uint64_t idle)
 {
-	return IDLE_COUNT(idle, IDLE_LIVE) < pool->base.workers &&
-	       intro__task_ring_length(&pool->queue) > IDLE_COUNT(idle, IDLE_SLEEPING) +
-							       IDLE_COUNT(idle, IDLE_SEARCHING) +
-							       IDLE_COUNT(idle, IDLE_STARTING);
+	uint64_t live = IDLE_COUNT(idle, IDLE_LIVE);
+
+	if (live >= pool->base.workers)
+		return false;
+	return pool->grow_at ? load_of(pool, idle) >= pool->grow_at * live
+			     : load_of(pool, idle) > 1000 * live;
+}
+
+static bool wants_fewer(struct thread_pool *pool, uint64_t idle)
+{
+	uint64_t live = IDLE_COUNT(idle, IDLE_LIVE);
+
+	return live > pool->least && load_of(pool, idle) <= pool->shrink_at * live;
 }
 
 /* There is more to do than workers who know of it. f was just pushed, and may be gone. */
@@ -368,8 +438,11 @@ static int call_worker(struct thread_pool *pool, struct future *f)
 	if (!atomic_load(&pool->over) && wants_worker(pool, atomic_load(&pool->idle)))
 		err = start_worker(pool);
 	w = pop_searcher(pool);
-	if (err && (pool->started || !intro__task_ring_take_back(f)))
-		err = 0; /* those who are there will do it */
+	/* those who are there will do it, or one of them has it already */
+	if (err &&
+	    (IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE) || !intro__task_ring_take_back(f)))
+		err = 0;
+	pool->refused += err != 0;
 	pthread_mutex_unlock(&pool->lock);
 	wake_worker(w);
 	return err;
@@ -414,12 +487,81 @@ static int thread_submit(struct intro_executor *executor, struct future *f)
 
 static bool thread_forget(struct intro_executor *executor, struct future *f)
 {
-	return intro__task_ring_take_back(f);
+	bool taken = intro__task_ring_take_back(f);
+
+	if (taken)
+		intro__count_cancelled(executor);
+	return taken;
+}
+
+static uint64_t thread_backlog(struct intro_executor *executor)
+{
+	return intro__task_ring_length(&pool_of(executor)->queue);
+}
+
+static void thread_statistics(struct intro_executor *executor, struct intro_executor_statistics *to)
+{
+	struct thread_pool *pool = pool_of(executor);
+	uint64_t refused;
+	unsigned started;
+
+	pthread_mutex_lock(&pool->lock);
+	started = pool->started;
+	refused = pool->refused;
+	pthread_mutex_unlock(&pool->lock);
+	for (unsigned i = 0; i < started; i++)
+		intro__counts_add(to, &pool->worker[i].counts);
+	to->submitted = intro__task_ring_pushed(&pool->queue) - refused;
+	to->workers = IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE);
+}
+
+/* lock is held. Workers that shall leave, linked by `sleeping`, to be woken. */
+static struct thread_worker *let_go(struct thread_pool *pool)
+{
+	struct thread_worker *leaving = NULL, *w;
+
+	while (pool->sleepers && wants_fewer(pool, atomic_load(&pool->idle))) {
+		w = pop_sleeper(pool, 0 - IDLE_LIVE);
+		w->leaves = true;
+		w->sleeping = leaving;
+		leaving = w;
+	}
+	return leaving;
+}
+
+static int thread_maintain(struct intro_executor *executor)
+{
+	struct thread_pool *pool = pool_of(executor);
+	struct thread_worker *leaving, *next;
+	unsigned live;
+	int err = 0;
+
+	if (!pool->grow_at)
+		return -EOPNOTSUPP;
+	pthread_mutex_lock(&pool->lock);
+	if (pool->broken.code)
+		err = -EPIPE;
+	else if (pool->closed)
+		err = -ESHUTDOWN;
+	live = 0;
+	while (!err && wants_worker(pool, atomic_load(&pool->idle)) &&
+	       IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE) != live) {
+		live = IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE);
+		err = start_worker(pool);
+	}
+	leaving = err ? NULL : let_go(pool);
+	pthread_mutex_unlock(&pool->lock);
+	for (; leaving; leaving = next) {
+		next = leaving->sleeping; /* its own again once it is awake */
+		wake_worker(leaving);
+	}
+	return err;
 }
 
 static void thread_shutdown(struct intro_executor *executor, unsigned flags)
 {
 	struct thread_pool *pool = pool_of(executor);
+	bool there;
 
 	pthread_mutex_lock(&pool->lock);
 	pool->closed = true;
@@ -432,8 +574,13 @@ static void thread_shutdown(struct intro_executor *executor, unsigned flags)
 	if (!(flags & INTRO_SHUTDOWN_WAIT) || working_for == pool)
 		return;
 	pthread_mutex_lock(&pool->join_lock);
-	for (unsigned i = 0; !pool->joined && i < pool->started; i++)
-		pthread_join(pool->worker[i].thread, NULL);
+	for (unsigned i = 0; !pool->joined && i < pool->base.workers; i++) {
+		pthread_mutex_lock(&pool->lock);
+		there = pool->worker[i].slot != SLOT_FREE;
+		pthread_mutex_unlock(&pool->lock);
+		if (there)
+			pthread_join(pool->worker[i].thread, NULL);
+	}
 	pool->joined = true;
 	pthread_mutex_unlock(&pool->join_lock);
 }
@@ -468,6 +615,9 @@ static const struct intro_executor_ops thread_ops = {
 	.shutdown = thread_shutdown,
 	.broken = thread_broken,
 	.free = thread_free,
+	.backlog = thread_backlog,
+	.statistics = thread_statistics,
+	.maintain = thread_maintain,
 	.shares_memory = true,
 };
 
@@ -494,16 +644,12 @@ static struct thread_pool *pool_alloc(const struct intro_executor *base)
 	return pool;
 }
 
-struct intro_executor *intro_thread_executor_new(const struct intro_executor_options *given)
+static struct thread_pool *pool_new(const struct intro_executor_options *options)
 {
-	struct intro_executor_options options;
 	struct intro_executor base = {0};
 	struct thread_pool *pool;
-	int err;
+	int err = intro__executor_init(&base, &thread_ops, options, INTRO_POOL_THREAD);
 
-	err = intro__executor_options(&options, given);
-	if (!err)
-		err = intro__executor_init(&base, &thread_ops, &options, INTRO_POOL_THREAD);
 	if (err) {
 		errno = -err;
 		return NULL;
@@ -512,7 +658,65 @@ struct intro_executor *intro_thread_executor_new(const struct intro_executor_opt
 	if (!pool) {
 		intro__executor_fini(&base);
 		errno = ENOMEM;
+	}
+	return pool;
+}
+
+struct intro_executor *intro_thread_executor_new(const struct intro_executor_options *given)
+{
+	struct intro_executor_options options;
+	int err = intro__executor_options(&options, given);
+	struct thread_pool *pool;
+
+	if (err) {
+		errno = -err;
 		return NULL;
 	}
-	return &pool->base;
+	pool = pool_new(&options);
+	return pool ? &pool->base : NULL;
+}
+
+static int dynamic_options(struct intro_executor_options *options,
+			   const struct intro_executor_options *given)
+{
+	int err = intro__executor_options(options, given);
+
+	if (err)
+		return err;
+	options->workers = options->workers ? options->workers : intro__usable_cpus();
+	options->min_workers = options->min_workers ? options->min_workers : 1;
+	options->grow_at = options->grow_at != 0 ? options->grow_at : GROW_AT;
+	options->shrink_at = options->shrink_at != 0 ? options->shrink_at : SHRINK_AT;
+	/* written so that not-a-number is refused, too; below a thousandth it would be 0 */
+	if (options->min_workers > options->workers || !(options->grow_at <= THRESHOLD_MOST) ||
+	    !(options->grow_at >= 0.001) || !(options->shrink_at >= 0) ||
+	    !(options->shrink_at < options->grow_at))
+		return -EINVAL;
+	return 0;
+}
+
+struct intro_executor *intro_dynamic_executor_new(const struct intro_executor_options *given)
+{
+	struct intro_executor_options options;
+	int err = dynamic_options(&options, given);
+	struct thread_pool *pool = NULL;
+
+	if (err)
+		errno = -err;
+	else
+		pool = pool_new(&options);
+	if (!pool)
+		return NULL;
+	pool->least = options.min_workers;
+	pool->grow_at = (unsigned)(options.grow_at * 1000 + 0.5);
+	pool->shrink_at = (unsigned)(options.shrink_at * 1000 + 0.5);
+	pthread_mutex_lock(&pool->lock);
+	while (!err && pool->started < pool->least)
+		err = start_worker(pool);
+	pthread_mutex_unlock(&pool->lock);
+	if (!err)
+		return &pool->base;
+	intro_executor_free(&pool->base);
+	errno = -err;
+	return NULL;
 }
