@@ -35,6 +35,8 @@ static const struct workload workloads[] = {
 	 1 * WORKLOAD_MS, workload_periodic_run},
 	{"procs", "processes that spin: as many as CPUs", 0, 1, 200, 10 * WORKLOAD_MS,
 	 workload_procs_run},
+	{"producers", "two producers and the consumers of a bounded queue", 2, 0, 200,
+	 2 * WORKLOAD_MS, workload_producers_run},
 	{"race", "two threads on one counter, up and down: the updates they lose", 2, 0, 40,
 	 40 * WORKLOAD_MS, workload_race_run},
 	{"replace", "a process pool whose workers end, and one of which dies in a task", 0, 1, 200,

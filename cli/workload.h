@@ -82,6 +82,7 @@ int workload_dynamic_run(struct workload_run *run);
 int workload_periodic_run(struct workload_run *run);
 int workload_sums_run(struct workload_run *run);
 int workload_heartbeat_run(struct workload_run *run);
+int workload_producers_run(struct workload_run *run);
 int workload_replace_run(struct workload_run *run);
 
 /* One line on stderr; returns the exit status. */

@@ -84,8 +84,9 @@ static void take(struct condition *c, uint32_t count)
 		intro_mutex_acquire(c->mutex, INTRO_FOREVER);
 }
 
-static int wait_until(struct condition *c, int64_t deadline)
+int intro__condition_wait_until(struct intro_condition *condition, int64_t deadline)
 {
+	struct condition *c = condition_of(condition);
 	struct waiting self = {.bit = 1u << c->tickets++ % 32};
 	uint32_t word, count;
 	int err = 0;
@@ -109,45 +110,54 @@ static int wait_until(struct condition *c, int64_t deadline)
 
 int intro_condition_wait(struct intro_condition *condition, int64_t timeout_ns)
 {
-	struct condition *c = condition_of(condition);
-
-	return held(c) ? wait_until(c, intro__deadline(timeout_ns)) : -EPERM;
+	if (!held(condition_of(condition)))
+		return -EPERM;
+	return intro__condition_wait_until(condition, intro__deadline(timeout_ns));
 }
 
 int intro_condition_wait_for(struct intro_condition *condition, bool (*predicate)(void *arg),
 			     void *arg, int64_t timeout_ns)
 {
-	struct condition *c = condition_of(condition);
 	int64_t deadline = intro__deadline(timeout_ns);
 	int err = 0;
 
-	if (!held(c))
+	if (!held(condition_of(condition)))
 		return -EPERM;
 	while (!predicate(arg)) {
 		if (err)
 			return err;
-		err = wait_until(c, deadline);
+		err = intro__condition_wait_until(condition, deadline);
 	}
 	return 0;
 }
 
-int intro_condition_notify(struct intro_condition *condition, unsigned n)
+uint32_t intro__condition_pick(struct intro_condition *condition, unsigned n)
 {
 	struct condition *c = condition_of(condition);
 	struct waiting *w;
 	uint32_t bits = 0;
 
-	if (!held(c))
-		return -EPERM;
 	for (; n && (w = TAILQ_FIRST(&c->waiting)); n--) {
 		TAILQ_REMOVE(&c->waiting, w, all);
 		bits |= w->bit;
 		atomic_store_explicit(&w->notified, true, memory_order_relaxed);
 	}
-	if (!bits)
-		return 0;
-	atomic_fetch_add_explicit(&c->word, 1, memory_order_release);
-	intro__futex_wake_some(&c->word, INT_MAX, bits);
+	if (bits)
+		atomic_fetch_add_explicit(&c->word, 1, memory_order_release);
+	return bits;
+}
+
+void intro__condition_wake(struct intro_condition *condition, uint32_t bits)
+{
+	if (bits)
+		intro__futex_wake_some(&condition_of(condition)->word, INT_MAX, bits);
+}
+
+int intro_condition_notify(struct intro_condition *condition, unsigned n)
+{
+	if (!held(condition_of(condition)))
+		return -EPERM;
+	intro__condition_wake(condition, intro__condition_pick(condition, n));
 	return 0;
 }
 

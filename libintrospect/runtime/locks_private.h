@@ -41,6 +41,16 @@ void intro__tag_init(struct lock_tag *tag, const char *name);
 int intro__lock_sleep(struct lock_tag *tag, _Atomic uint32_t *word, uint32_t value,
 		      int64_t deadline, uint32_t bits);
 
+/*
+ * The two halves of a notify: whom to wake, with the lock held, and waking them, which may be after
+ * it is released, so that they find it free.
+ */
+uint32_t intro__condition_pick(struct intro_condition *condition, unsigned n);
+void intro__condition_wake(struct intro_condition *condition, uint32_t bits);
+
+/* intro_condition_wait by a deadline, of a lock that is held. */
+int intro__condition_wait_until(struct intro_condition *condition, int64_t deadline);
+
 /* Gives up the whole of a recursive lock, and takes it back. */
 uint32_t intro__recursive_drop(struct intro_recursive *lock);
 void intro__recursive_take(struct intro_recursive *lock, uint32_t count);
