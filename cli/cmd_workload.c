@@ -43,6 +43,8 @@ static const struct workload workloads[] = {
 	 2 * WORKLOAD_MS, workload_replace_run},
 	{"rejected", "an executor's statistics, and a backlog that turns work away", 2, 0, 100,
 	 5 * WORKLOAD_MS, workload_rejected_run},
+	{"service", "worker processes that are kept alive; one is killed, and replaced", 2, 0, 100,
+	 4 * WORKLOAD_MS, workload_service_run},
 	{"sleep", "threads that sleep", 4, 0, 200, 20 * WORKLOAD_MS, workload_sleep_run},
 	{"spawn", "making threads against making processes", 2, 0, 200, 5 * WORKLOAD_MS,
 	 workload_spawn_run},

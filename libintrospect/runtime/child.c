@@ -2,9 +2,12 @@
 /* child.c - signals and end of forked workers. See child.h. */
 #include "child.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "marks_private.h"
@@ -55,4 +58,27 @@ void intro__child_quit(int status)
 	 */
 	syscall(SYS_exit_group, status);
 	__builtin_unreachable();
+}
+
+int intro__child_wait(int pidfd, char *how, size_t size)
+{
+	siginfo_t info = {0};
+	const char *name;
+	int err;
+
+	do
+		err = waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED) ? errno : 0;
+	while (err == EINTR);
+	if (err) {
+		snprintf(how, size, "is gone, its status was taken by other code");
+		return -err;
+	}
+	if (info.si_code == CLD_EXITED) {
+		snprintf(how, size, "exited with status %d", info.si_status);
+		return info.si_status == 0;
+	}
+	name = sigabbrev_np(info.si_status);
+	snprintf(how, size, "was killed by signal %d (%s%s)%s", info.si_status, name ? "SIG" : "",
+		 name ? name : "unknown", info.si_code == CLD_DUMPED ? ", core dumped" : "");
+	return 0;
 }

@@ -59,13 +59,18 @@ void intro__executor_fini(struct intro_executor *executor)
 	intro__pool_release(executor->pool);
 }
 
-void intro__worker_name(const struct intro_executor *executor, unsigned index, char *name,
-			size_t size)
+void intro__numbered_name(const char *pool, unsigned index, char *name, size_t size)
 {
 	char number[16];
 	int digits = snprintf(number, sizeof(number), "/%u", index);
 
-	snprintf(name, size, "%.*s%s", (int)size - 1 - digits, executor->name, number);
+	snprintf(name, size, "%.*s%s", (int)size - 1 - digits, pool, number);
+}
+
+void intro__worker_name(const struct intro_executor *executor, unsigned index, char *name,
+			size_t size)
+{
+	intro__numbered_name(executor->name, index, name, size);
 }
 
 void intro__error_set(struct intro_error *error, int code, const char *format, ...)

@@ -109,6 +109,7 @@ int intro__executor_init(struct intro_executor *executor, const struct intro_exe
 			 const struct intro_executor_options *options, enum intro_pool_kind kind);
 void intro__executor_fini(struct intro_executor *executor);
 
+void intro__numbered_name(const char *pool, unsigned index, char *name, size_t size);
 /* "pool/3"; `size` small cuts the pool's part, never the number. */
 void intro__worker_name(const struct intro_executor *executor, unsigned index, char *name,
 			size_t size);

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "futex.h"
 #include "process_link.h"
 
@@ -286,28 +287,14 @@ void intro__link_reap(struct link *link, char *how, size_t size)
 {
 	struct pollfd ended = {.fd = link->pidfd, .events = POLLIN};
 	bool lingers = poll(&ended, 1, END_GRACE_MS) == 0;
-	siginfo_t info = {0};
-	const char *abbreviation;
 	int err;
 
 	if (lingers)
 		intro__link_kill(link);
-	do
-		err = waitid(P_PIDFD, (id_t)link->pidfd, &info, WEXITED) ? errno : 0;
-	while (err == EINTR);
+	err = intro__child_wait(link->pidfd, how, size);
 	close_fd(&link->pidfd);
-	if (err)
-		snprintf(how, size, "is gone, its status was taken by other code");
-	else if (lingers)
+	if (lingers && err >= 0)
 		snprintf(how, size, "left its pool without ending");
-	else if (info.si_code == CLD_EXITED)
-		snprintf(how, size, "exited with status %d", info.si_status);
-	else {
-		abbreviation = sigabbrev_np(info.si_status);
-		snprintf(how, size, "was killed by signal %d (%s%s)%s", info.si_status,
-			 abbreviation ? "SIG" : "", abbreviation ? abbreviation : "unknown",
-			 info.si_code == CLD_DUMPED ? ", core dumped" : "");
-	}
 }
 
 void intro__link_drop(struct link *link, const struct intro_error *error)
