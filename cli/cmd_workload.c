@@ -17,6 +17,8 @@ static const struct workload workloads[] = {
 	 workload_cpu_run},
 	{"dynamic", "a pool with as many threads as it needs: few, all, few", 6, 0, 120,
 	 5 * WORKLOAD_MS, workload_dynamic_run},
+	{"fibers", "fibers on one kernel thread, then on several; one makes a blocking call", 0, 1,
+	 40, 4 * WORKLOAD_MS, workload_fibers_run},
 	{"gil", "threads that spin under one interpreter lock, handed over every 5 ms", 4, 0, 40,
 	 40 * WORKLOAD_MS, workload_gil_run},
 	{"heartbeat", "a daemon thread that beats beside a foreground thread", 1, 0, 20,

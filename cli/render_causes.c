@@ -27,6 +27,8 @@ static const char *plain_words(unsigned cause)
 		return "new, not yet on a CPU";
 	case INTRO_RUNNABLE_UNSEEN:
 		return "waiting";
+	case INTRO_UNMOUNTED_READY:
+		return "ready, no thread free";
 	case INTRO_DELIVERED_TRANSIT:
 		return "result on its way";
 	case INTRO_DELIVERED_WAKEUP:

@@ -143,6 +143,7 @@ static void add_ledger(struct json_object *object, const struct intro_ledger *le
 	json_object_object_add(object, "blocked", causes(ledger, INTRO_BLOCKED));
 	json_object_object_add(object, "queued", causes(ledger, INTRO_QUEUED));
 	json_object_object_add(object, "runnable", causes(ledger, INTRO_RUNNABLE));
+	json_object_object_add(object, "unmounted", causes(ledger, INTRO_UNMOUNTED));
 	json_object_object_add(object, "delivered", causes(ledger, INTRO_DELIVERED));
 	json_object_object_add(object, "unknown", causes(ledger, INTRO_UNKNOWN));
 	json_object_object_add(object, "splits", splits(ledger));

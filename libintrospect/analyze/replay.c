@@ -43,6 +43,7 @@ struct intro_replay *intro_replay_new(const struct intro_replay_options *options
 	TAILQ_INIT(&replay->uncertain);
 	TAILQ_INIT(&replay->all_tasks);
 	TAILQ_INIT(&replay->ended);
+	TAILQ_INIT(&replay->unmounted);
 	TAILQ_INIT(&replay->all_pools);
 	replay->begin = replay->now = replay->options.begin_ns;
 	replay->begun = replay->begin != 0;

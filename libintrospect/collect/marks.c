@@ -109,6 +109,7 @@ static void renumber(const struct drain *drain, struct intro_rec_mark *mark)
 	case INTRO_KIND_TAKE:
 	case INTRO_KIND_START:
 	case INTRO_KIND_CANCEL:
+	case INTRO_KIND_MOUNT:
 		mark->a = own_id(drain, mark->a);
 		break;
 	case INTRO_KIND_WORKER_START:
@@ -131,11 +132,24 @@ static uint64_t time_of(const struct drain *drain, struct mark_ring *ring, uint6
 	return ring->last_ts = ts;
 }
 
+/* The kinds a program may write: those of the ABI which are marks. */
+static bool is_mark(uint8_t kind)
+{
+	switch (kind) {
+#define KIND_IS_MARK(NAME, value, rows, payload, text)                                             \
+	case value:                                                                                \
+		return value >= INTRO_KIND_THREAD && value < INTRO_KIND_DEF;
+		INTRO_KINDS(KIND_IS_MARK)
+#undef KIND_IS_MARK
+	default:
+		return false;
+	}
+}
+
 /* Whether the mark, now in its final form, goes to the trace. */
 static bool take_mark(struct drain *drain, struct mark_ring *ring, struct intro_rec_mark *mark)
 {
-	if (mark->rec.rows != 1 || mark->rec.kind < INTRO_KIND_THREAD ||
-	    mark->rec.kind > INTRO_KIND_READ)
+	if (mark->rec.rows != 1 || !is_mark(mark->rec.kind))
 		return false;
 	if (mark->rec.kind == INTRO_KIND_THREAD &&
 	    (ring->tid != mark->a || ring->pid != mark->task)) {

@@ -77,14 +77,18 @@ static inline int intro__futex_wait_lock(_Atomic uint32_t *word, uint32_t value,
 	return err;
 }
 
-/* `word` may be gone already, when its owner needs no more than its value: nobody is woken then. */
-static inline void intro__futex_wake_some(_Atomic uint32_t *word, uint32_t n, uint32_t bits)
+/*
+ * `word` may be gone already, when its owner needs no more than its value: nobody is woken then.
+ * Returns whether somebody was.
+ */
+static inline bool intro__futex_wake_some(_Atomic uint32_t *word, uint32_t n, uint32_t bits)
 {
 	int saved = errno;
+	long woken = syscall(SYS_futex, word, FUTEX_WAKE_BITSET_PRIVATE, n < INT_MAX ? n : INT_MAX,
+			     NULL, NULL, bits);
 
-	syscall(SYS_futex, word, FUTEX_WAKE_BITSET_PRIVATE, n < INT_MAX ? n : INT_MAX, NULL, NULL,
-		bits);
 	errno = saved;
+	return woken > 0;
 }
 
 static inline void intro__futex_wake(_Atomic uint32_t *word)

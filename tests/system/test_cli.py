@@ -18,7 +18,7 @@ from tap import INTROSPECT, ROOT, Tap, cannot_trace, run
 
 tap = Tap()
 COMMANDS = "run", "record", "report", "tasks", "threads", "workload", "doctor"
-ACCOUNTS = "queued", "running", "runnable", "blocked", "delivered", "unknown"
+ACCOUNTS = "queued", "running", "runnable", "blocked", "unmounted", "delivered", "unknown"
 U64 = 2**64
 
 
@@ -102,7 +102,7 @@ THREAD = {
 }
 
 
-def six(ledger):
+def total(ledger):
     return sum(ledger[f"{a}_ns"] for a in ACCOUNTS)
 
 
@@ -110,9 +110,9 @@ def check_task(task, from_middle=False):
     found = wrong(task, TASK)
     if found:
         return found
-    if six(task["ledger"]) != task["wall_ns"]:
-        found.append(f"{six(task['ledger'])} is not wall_ns {task['wall_ns']}")
-    for account in "queued", "runnable", "blocked", "delivered", "unknown":
+    if total(task["ledger"]) != task["wall_ns"]:
+        found.append(f"{total(task['ledger'])} is not wall_ns {task['wall_ns']}")
+    for account in "queued", "runnable", "blocked", "unmounted", "delivered", "unknown":
         if sum(task[account].values()) != task["ledger"][f"{account}_ns"]:
             found.append(f"{account}: {task[account]} is not {task['ledger']}")
     times = [task[t] for t in ("submit_ns", "start_ns", "end_ns") if task[t]]

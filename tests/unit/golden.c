@@ -232,13 +232,24 @@ static bool read_mark(struct words *words, struct intro_rec_mark *mark)
 		mark->a = (uint32_t)take_number(words, "pool");
 		mark->b = (uint32_t)take_number(words,
 						mark->rec.kind == INTRO_KIND_TAKE ? "to" : "name");
+		if (take(words, "fiber"))
+			mark->b = INTRO_START_FIBER;
 		return true;
+	case INTRO_KIND_MOUNT:
+		mark->a = (uint32_t)take_number(words, "pool");
+		return true;
+	case INTRO_KIND_UNMOUNT:
+		mark->a = take(words, "ready") ? INTRO_UNMOUNT_READY : 0;
+		if (take(words, "parked"))
+			mark->a = INTRO_UNMOUNT_PARKED;
+		return mark->a;
 	case INTRO_KIND_END:
 	case INTRO_KIND_RESULT:
 		return read_status(words, mark);
 	case INTRO_KIND_WAIT:
 	case INTRO_KIND_WAKE:
 	case INTRO_KIND_READ:
+	case INTRO_KIND_READY:
 		return true;
 	default:
 		return false;

@@ -18,8 +18,8 @@
  * offset from the memory itself. A reader treats all contents as hostile: it copies, then checks.
  *
  * Who writes what: `tracer` and a slot's tail the tracer; `enabled` too (the runtime before a
- * tracer comes); all else the program. An area has one tracer at a time: a second one leaves it alone. The program works the same without a tracer: full
- * rings drop and count.
+ * tracer comes); all else the program. An area has one tracer at a time: a second one leaves it
+ * alone. The program works the same without a tracer: full rings drop and count.
  */
 #include <stdatomic.h>
 #include <stdint.h>
@@ -72,7 +72,8 @@ struct intro_area_def {
 struct intro_area {
 	uint64_t magic;
 	uint32_t version;
-	_Atomic uint32_t tracer; /* pid of the one who reads, by compare-and-swap from 0 or a dead one */
+	_Atomic uint32_t
+		tracer; /* pid of the one who reads, by compare-and-swap from 0 or a dead one */
 	uint64_t reserved1[6];
 	_Atomic uint32_t enabled; /* enum intro_marks; on a line that is otherwise not written */
 	uint32_t reserved2[15];

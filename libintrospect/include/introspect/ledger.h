@@ -59,6 +59,8 @@ enum intro_account {
 	X(BLOCKED_SYSCALL, 43, BLOCKED, "syscall") /* detail: its number; printed by its name */   \
 	X(BLOCKED_TTY, 44, BLOCKED, "tty")	   /* a character device */                        \
 	X(BLOCKED_UNSEEN, 45, BLOCKED, "unseen")   /* asleep when records begin; why not known */  \
+	X(UNMOUNTED_READY, 48, UNMOUNTED, "ready") /* its thread had another, or blocked */        \
+	X(UNMOUNTED_PARKED, 49, UNMOUNTED, "parked")   /* waits for a fiber, a channel, a time */  \
 	X(DELIVERED_TRANSIT, 64, DELIVERED, "transit") /* function end -> result set */            \
 	X(DELIVERED_WAKEUP, 65, DELIVERED, "wakeup")   /* result set -> the reader runs */         \
 	X(UNKNOWN_LOST, 80, UNKNOWN, "lost")	       /* records were lost */                     \
@@ -93,7 +95,7 @@ enum intro_holder {
 
 /* More than there are causes, those of RUNNABLE counted once a holder: folding always finds room.
  */
-#define INTRO_LEDGER_SPLITS 48
+#define INTRO_LEDGER_SPLITS 56
 #define INTRO_COMM 32
 /*
  * Bounded: an entry a (cause, detail, holder, holder_name); when there are too many the smallest

@@ -95,6 +95,30 @@ static inline void intro_mark_start(uint64_t task, uint32_t pool)
 	intro_mark(INTRO_KIND_START, task, pool, 0);
 }
 
+/*
+ * User-level threads: the calling thread starts a fiber, which may leave it (unmount), be said to
+ * be ready by anybody when it was parked, and go on on this or another thread (mount).
+ */
+static inline void intro_mark_start_fiber(uint64_t task, uint32_t pool)
+{
+	intro_mark(INTRO_KIND_START, task, pool, INTRO_START_FIBER);
+}
+
+static inline void intro_mark_mount(uint64_t task, uint32_t pool)
+{
+	intro_mark(INTRO_KIND_MOUNT, task, pool, 0);
+}
+
+static inline void intro_mark_unmount(uint64_t task, enum intro_unmount why)
+{
+	intro_mark(INTRO_KIND_UNMOUNT, task, (uint32_t)why, 0);
+}
+
+static inline void intro_mark_ready(uint64_t task)
+{
+	intro_mark(INTRO_KIND_READY, task, 0, 0);
+}
+
 static inline void intro_mark_end(uint64_t task, enum intro_status status, uint32_t flags)
 {
 	intro_mark(INTRO_KIND_END, task, (uint32_t)status, flags);
