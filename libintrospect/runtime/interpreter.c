@@ -82,8 +82,8 @@ static void wait_an_interval(struct intro_interpreter *interpreter)
 		return;
 	if (!holder_of(interpreter) || interpreter->n.taken != seen)
 		return;
-	interpreter->n.asked++;
-	atomic_store_explicit(&interpreter->asked, true, memory_order_relaxed);
+	if (!atomic_exchange_explicit(&interpreter->asked, true, memory_order_relaxed))
+		interpreter->n.asked++;
 }
 
 int intro_interpreter_acquire(struct intro_interpreter *interpreter)

@@ -81,8 +81,9 @@ static void a_forced_switch_waits_for_the_taker(void **state)
 	assert_int_equal(shared.count, 1);
 	intro_interpreter_statistics(shared.interpreter, &n);
 	assert_int_equal(n.taken, 3);
-	assert_int_equal(n.forced, 1);
-	assert_int_equal(n.asked, 1);
+	/* the way back may take an interval, too */
+	assert_true(n.forced == 1 || n.forced == 2);
+	assert_int_equal(n.asked, n.forced);
 	assert_int_equal(n.allowed, 0);
 	intro_interpreter_release(shared.interpreter);
 	pthread_join(thread, NULL);

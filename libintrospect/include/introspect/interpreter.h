@@ -63,7 +63,7 @@ int64_t intro_interpreter_interval(const struct intro_interpreter *interpreter);
 
 struct intro_interpreter_statistics {
 	uint64_t taken;	  /* how often somebody got the lock */
-	uint64_t asked;	  /* how often somebody waited a whole interval and asked */
+	uint64_t asked;	  /* how often a holder was asked, after a whole interval */
 	uint64_t forced;  /* switches that the holder made because it was asked */
 	uint64_t allowed; /* begin_allow */
 };
