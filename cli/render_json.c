@@ -219,13 +219,13 @@ struct json_object *json_thread(const struct intro_thread *thread)
 
 static struct json_object *pool_object(const struct intro_report_pool *pool)
 {
-	static const char *const kinds[] = {"marked", "thread", "process"};
+	static const char *const kinds[] = {"marked", "thread", "process", "own"};
 	struct json_object *object = json_object_new_object(), *part = json_object_new_array();
 	unsigned kind = pool->pool.kind;
 
 	add_u64(object, "id", pool->pool.id);
 	add_text(object, "name", pool->pool.name);
-	add_text(object, "kind", kind <= INTRO_POOL_PROCESS ? kinds[kind] : "marked");
+	add_text(object, "kind", kind <= INTRO_POOL_OWN ? kinds[kind] : "marked");
 	for (uint32_t i = 0; pool->worker_tids && i < pool->pool.workers; i++)
 		json_object_array_add(part, json_object_new_uint64(pool->worker_tids[i]));
 	json_object_object_add(object, "workers", part);

@@ -161,6 +161,10 @@ static void split_queue(struct intro_replay *replay, struct task *task)
 		book_queued(task, INTRO_QUEUED_WAKEUP, &left, left);
 		return;
 	}
+	if (task->pool->kind == INTRO_POOL_OWN) {
+		book_queued(task, INTRO_QUEUED_STARTING, &left, left);
+		return;
+	}
 	taker = task->take && task->take_tid != task->take_by
 			? intro__thread_find(replay, task->take_tid)
 			: NULL;

@@ -321,7 +321,7 @@ static int put_def(struct drain *drain, const struct intro_area_def *shared)
 	memcpy(&def, (const void *)&shared->rec, sizeof(def));
 	if (def.rec.kind != INTRO_KIND_DEF || def.rec.rows != 2 || !def.id ||
 	    def.def < INTRO_DEF_NAME || def.def > INTRO_DEF_LOCK ||
-	    def.pool_kind > INTRO_POOL_PROCESS) {
+	    def.pool_kind > INTRO_POOL_OWN) {
 		drain->marks->stats.malformed++;
 		return 0;
 	}

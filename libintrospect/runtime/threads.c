@@ -182,7 +182,7 @@ static void forked_child(void)
 
 static void registry_init(void)
 {
-	registry.pool = intro_mark_pool("threads", 0);
+	registry.pool = intro_mark_pool_kind("threads", 0, INTRO_POOL_OWN);
 	registry.has_foreign_key = !pthread_key_create(&registry.foreign_key, foreign_ends);
 	pthread_atfork(intro__threads_lock, intro__threads_unlock, forked_child);
 }

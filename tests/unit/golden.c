@@ -258,7 +258,7 @@ static bool read_mark(struct words *words, struct intro_rec_mark *mark)
 
 static bool read_def(struct words *words, struct intro_rec_def *def)
 {
-	static const char *const kinds[] = {"marked", "thread", "process"};
+	static const char *const kinds[] = {"marked", "thread", "process", "own"};
 
 	if (take(words, "lock")) {
 		uint64_t address;
@@ -273,7 +273,7 @@ static bool read_def(struct words *words, struct intro_rec_def *def)
 	}
 	def->def = take(words, "pool") ? INTRO_DEF_POOL : take(words, "name") ? INTRO_DEF_NAME : 0;
 	def->id = (uint32_t)next_number(words);
-	for (uint8_t i = 0; i < 3; i++)
+	for (uint8_t i = 0; i < 4; i++)
 		if (take(words, kinds[i]))
 			def->pool_kind = i;
 	snprintf(def->name, sizeof(def->name), "%s", next(words));
@@ -446,7 +446,7 @@ void golden_render_thread(const struct intro_thread *thread, char *line, size_t 
 
 void golden_render_pool(const struct intro_pool *pool, char *line, size_t size)
 {
-	static const char *const kinds[] = {"marked", "thread", "process"};
+	static const char *const kinds[] = {"marked", "thread", "process", "own"};
 
 	line[0] = '\0';
 	say(line, size, "pool %u name:%s %s workers:%u first:%" PRIu64 " last:%" PRIu64, pool->id,

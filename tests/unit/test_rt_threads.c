@@ -578,7 +578,7 @@ static void test_marks(void **state)
 	at = marks_find(m, n, 0, INTRO_KIND_SUBMIT, 0);
 	assert_true(at >= 0);
 	task = m[at].task;
-	assert_int_equal(m[at].a, intro_mark_pool("threads", 0));
+	assert_int_equal(m[at].a, intro_mark_pool_kind("threads", 0, INTRO_POOL_OWN));
 	assert_int_equal(m[at].b, intro_mark_name("reader"));
 	at = marks_find(m, n, 0, INTRO_KIND_START, task);
 	assert_true(at >= 0);

@@ -248,6 +248,7 @@ enum intro_pool_kind {
 	INTRO_POOL_MARKED = 0, /* a program's own, known by its marks alone */
 	INTRO_POOL_THREAD = 1,
 	INTRO_POOL_PROCESS = 2,
+	INTRO_POOL_OWN = 3, /* no pool: each task brings a worker of its own, made for it */
 };
 
 #define INTRO_DEF_BYTES 32
