@@ -8,9 +8,9 @@
  * warm).
  *
  * At most one worker at a time is `searching`: woken for a task, or looking at the queue a last
- * while before it sleeps. A submit wakes nobody while one is searching. The searcher, having got
- * its task, wakes the next if there is more to do. So a burst of submits costs one wake-up each at
- * most, and few when tasks are shorter than a wake-up.
+ * while before it sleeps; two, when many tasks wait. A submit wakes nobody while enough are. The
+ * searcher, having got its task, wakes the next if there is more to do. So a burst of submits costs
+ * one wake-up each at most, and few when tasks are shorter than a wake-up.
  *
  * No wake-up is lost: a submitter pushes, then reads `idle`; a worker changes `idle`, then looks
  * at the queue. Both in sequentially consistent order, so one of them sees the other.
@@ -30,6 +30,10 @@
 #define WORKER_SPIN_NS 40000
 #define WORKER_SPIN_LEAST_NS 5000
 
+/* So many may be woken at a time, the second for a backlog of so many tasks. */
+#define SEARCHERS 2
+#define BACKLOG_A_SEARCHER 32
+
 /* A dynamic pool's thresholds, unless it is told others. */
 #define GROW_AT 0.8
 #define SHRINK_AT 0.4
@@ -37,9 +41,10 @@
 
 /* Of thread_pool.idle: how many workers are ... */
 #define IDLE_SLEEPING ((uint64_t)1)
-#define IDLE_SEARCHING ((uint64_t)1 << 16) /* 0 or 1, but for a moment when the pool closes */
-#define IDLE_STARTING ((uint64_t)1 << 32)  /* created and not yet at the queue */
-#define IDLE_LIVE ((uint64_t)1 << 48)	   /* there at all */
+#define IDLE_SEARCHING                                                                             \
+	((uint64_t)1 << 16) /* up to SEARCHERS, but for a moment when the pool closes */
+#define IDLE_STARTING ((uint64_t)1 << 32) /* created and not yet at the queue */
+#define IDLE_LIVE ((uint64_t)1 << 48)	  /* there at all */
 #define IDLE_COUNT(idle, what) ((unsigned)((idle) / (what)) & 0xffff)
 
 enum worker_slot {
@@ -101,13 +106,25 @@ static struct thread_worker *pop_sleeper(struct thread_pool *pool, uint64_t beco
 	return w;
 }
 
+/*
+ * Whether a sleeper should be woken: there is work, and not yet enough are on their way to it. The
+ * second is called by a submitter, too: where the first, once awake, wakes it, that may leave
+ * both on one CPU.
+ */
+static bool wants_searcher(struct thread_pool *pool, uint64_t idle)
+{
+	unsigned searching = IDLE_COUNT(idle, IDLE_SEARCHING);
+
+	return IDLE_COUNT(idle, IDLE_SLEEPING) && searching < SEARCHERS &&
+	       intro__task_ring_length(&pool->queue) > (uint64_t)searching * BACKLOG_A_SEARCHER;
+}
+
 /* lock is held. Somebody for the work that waits, unless somebody is on the way. */
 static struct thread_worker *pop_searcher(struct thread_pool *pool)
 {
 	struct thread_worker *w;
 
-	if (IDLE_COUNT(atomic_load(&pool->idle), IDLE_SEARCHING) ||
-	    intro__task_ring_is_empty(&pool->queue))
+	if (!wants_searcher(pool, atomic_load(&pool->idle)))
 		return NULL;
 	w = pop_sleeper(pool, IDLE_SEARCHING);
 	if (w)
@@ -476,8 +493,7 @@ static int thread_submit(struct intro_executor *executor, struct future *f)
 	while (!err && intro__task_ring_push(&pool->queue, f))
 		err = make_room(pool);
 	idle = atomic_load(&pool->idle);
-	if (!err && ((IDLE_COUNT(idle, IDLE_SLEEPING) && !IDLE_COUNT(idle, IDLE_SEARCHING)) ||
-		     wants_worker(pool, idle)))
+	if (!err && (wants_searcher(pool, idle) || wants_worker(pool, idle)))
 		err = call_worker(pool, f);
 	/* it ended between our look and our push, or has no thread: the mark stands */
 	if (err)
