@@ -89,7 +89,7 @@ TASK = {
 TRACE = {"duration_ns": is_count, "events": is_count, "lost": is_count, "source": str,
          "kernel": str, "cpus": is_count, "nodes": is_count, "command": str}
 POOL = {
-    "id": is_count, "name": str, "kind": lambda k: k in ("thread", "process", "marked"),
+    "id": is_count, "name": str, "kind": lambda k: k in ("thread", "process", "own", "marked"),
     "workers": list, "submitted": is_count, "finished": is_count, "failed": is_count,
     "cancelled": is_count, "ledger": LEDGER,
     "wall_ns": {q: is_count for q in ("p50", "p90", "p99", "max", "sum")},
