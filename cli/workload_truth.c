@@ -3,6 +3,7 @@
  * What the tasks themselves know, kept in memory until all is over. A task costs four system
  * calls more (two clocks, two getrusage), inside its own time, so a tracer sees them as its work.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -99,7 +100,7 @@ static bool schedstat_read(uint32_t tid, uint64_t *cpu_ns, uint64_t *wait_ns)
 	f = fopen(path, "re");
 	if (!f)
 		return false;
-	ok = fscanf(f, "%ju %ju", cpu_ns, wait_ns) == 2;
+	ok = fscanf(f, "%" SCNu64 " %" SCNu64, cpu_ns, wait_ns) == 2;
 	fclose(f);
 	return ok;
 }
@@ -115,8 +116,8 @@ static bool switches_read(uint32_t tid, uint64_t *voluntary, uint64_t *involunta
 	if (!f)
 		return false;
 	while (fgets(line, sizeof(line), f)) {
-		found += sscanf(line, "voluntary_ctxt_switches: %ju", voluntary) == 1;
-		found += sscanf(line, "nonvoluntary_ctxt_switches: %ju", involuntary) == 1;
+		found += sscanf(line, "voluntary_ctxt_switches: %" SCNu64, voluntary) == 1;
+		found += sscanf(line, "nonvoluntary_ctxt_switches: %" SCNu64, involuntary) == 1;
 	}
 	fclose(f);
 	return found == 2;

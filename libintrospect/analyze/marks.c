@@ -309,8 +309,8 @@ void intro__mark_lost(struct intro_replay *replay, const struct intro_rec_lost *
 		return;
 	}
 	/* nobody knows whose they were */
-	TAILQ_FOREACH(thread, &replay->all_threads, all)
-	lost_of(replay, thread, lost->until_ts);
+	for (thread = TAILQ_FIRST(&replay->all_threads); thread; thread = TAILQ_NEXT(thread, all))
+		lost_of(replay, thread, lost->until_ts);
 }
 
 void intro__worker_end(struct intro_replay *replay, struct thread *thread)

@@ -122,8 +122,8 @@ int intro_replay_finish(struct intro_replay *replay, struct intro_replay_totals 
 
 	if (replay->options.end_ns > replay->now)
 		replay->now = replay->options.end_ns;
-	TAILQ_FOREACH(thread, &replay->all_threads, all)
-	intro__book_end(replay, thread);
+	for (thread = TAILQ_FIRST(&replay->all_threads); thread; thread = TAILQ_NEXT(thread, all))
+		intro__book_end(replay, thread);
 	intro__tasks_finish(replay);
 	while ((thread = TAILQ_FIRST(&replay->all_threads)))
 		intro__thread_end(replay, thread,
