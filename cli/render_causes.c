@@ -187,7 +187,11 @@ void causes_text(const struct intro_ledger *ledger, enum intro_account account, 
 		rest = after;
 	}
 	if (used && permille(rest, whole))
-		snprintf(out + used, size - used, "%sother %u.%u", width ? ", " : "",
+		/* a first line has kept no room for it */
+		snprintf(out + used, size - used, "%sother %u.%u",
+			 !width						  ? ""
+			 : room.lines > 1 && width + OTHER > room.columns ? ",\n"
+									  : ", ",
 			 permille(rest, whole) / 10, permille(rest, whole) % 10);
 }
 
