@@ -27,6 +27,8 @@ static const struct workload workloads[] = {
 	 workload_io_run},
 	{"lock", "threads that spin, most of the time inside one mutex", 4, 0, 200, 8 * WORKLOAD_MS,
 	 workload_lock_run},
+	{"loop", "one event loop: requests, their handlers, a timer; one in ten takes long", 1, 0,
+	 100, 2 * WORKLOAD_MS, workload_loop_run},
 	{"map", "a process pool's map over many small items, in chunks", 0, 1, 4000,
 	 500 * WORKLOAD_US, workload_map_run},
 	{"mixed", "three pools with a bit of all: the demo", 8, 4, 800, 5 * WORKLOAD_MS,

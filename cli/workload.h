@@ -73,6 +73,7 @@ int workload_procs_run(struct workload_run *run);
 int workload_map_run(struct workload_run *run);
 int workload_lock_run(struct workload_run *run);
 int workload_gil_run(struct workload_run *run);
+int workload_loop_run(struct workload_run *run);
 int workload_fibers_run(struct workload_run *run);
 int workload_race_run(struct workload_run *run);
 int workload_io_run(struct workload_run *run);
