@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "executor_private.h"
+#include "marks_private.h"
 #include "spin.h"
 #include "waiter.h"
 
@@ -388,8 +389,10 @@ static int outcome(struct future *f, int64_t timeout_ns)
 	int ret = 0;
 
 	if (!(word & FUTURE_LOCKED) && is_done((enum intro_future_state)(word & FUTURE_STATE))) {
-		if (task_of(f))
+		if (task_of(f)) {
+			intro__mark_after_load();
 			intro_mark_read(task_of(f));
+		}
 	} else {
 		lock(f);
 		ret = wait_for_end(f, timeout_ns);

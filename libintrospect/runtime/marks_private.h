@@ -23,4 +23,17 @@ void intro__slot_release(void);
 /* The calling thread's tid without a system call. */
 uint32_t intro__tid(void);
 
+/*
+ * Before a mark whose cause was learnt by a plain load, without a lock: the CPU may read its TSC
+ * before that load is done, and the effect would be stamped before the cause. A locked instruction
+ * in between does the same.
+ */
+static inline void intro__mark_after_load(void)
+{
+#ifdef __x86_64__
+	if (intro_marks_on())
+		__builtin_ia32_lfence();
+#endif
+}
+
 #endif
