@@ -16,7 +16,6 @@ what the hypervisor stole is not in a CPU clock, but is in the time that a threa
 """
 
 import contextlib
-import itertools
 import os
 import sys
 
@@ -52,15 +51,12 @@ def worst(pairs, n=5):
     return "\n".join(f"{what}: known {known}, said {said}" for known, said, what in pairs)
 
 
-NUMBERS = itertools.count()  # no file is written twice
-
-
 class Case:
     """One workload, recorded once. `perf`: a truth.Perf to watch as well, or None."""
 
     def __init__(self, tap, name, options, scratch, perf=None):
         self.tap, self.name, self.perf = tap, name, perf
-        stem = scratch(f"{name}-{next(NUMBERS)}")
+        stem = scratch.unique(name)
         path, known = stem + ".itr", stem + ".truth"
         command = ["record", "-o", path, "--", truth.INTROSPECT, "workload", name, *options, "--truth", known]
         before = truth.stolen_ticks()
@@ -286,7 +282,7 @@ def own_clocks(tap, name, scratch):
 
 def by_perf(tap, name, scratch, blind):
     try:
-        perf = truth.Perf(scratch(f"{name}-{next(NUMBERS)}.perf"), blind)
+        perf = truth.Perf(scratch.unique(name + ".perf"), blind)
         Case(tap, name, WORKLOADS[name], scratch, perf).threads_perf()
     except RuntimeError as error:
         tap.ok(False, f"{name}: is recorded beside perf", error)
