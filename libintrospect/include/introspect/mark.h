@@ -57,6 +57,21 @@ static inline void intro_mark(uint8_t kind, uint64_t task, uint32_t a, uint32_t 
 		intro_mark_write(kind, task, a, b);
 }
 
+/*
+ * A mark whose cause is another thread's mark. The CPU may read its TSC before the load that told
+ * of the cause is done, even when that was a locked one; without the fence the effect is now and
+ * then stamped some hundred ticks before its cause.
+ */
+static inline void intro_mark_effect(uint8_t kind, uint64_t task, uint32_t a, uint32_t b)
+{
+	if (!intro_marks_on())
+		return;
+#ifdef __x86_64__
+	__builtin_ia32_lfence();
+#endif
+	intro_mark_write(kind, task, a, b);
+}
+
 /* A number no other task of this process tree has: from 1 on, in submit order for one submitter. */
 uint64_t intro_mark_task(void);
 
@@ -80,12 +95,12 @@ static inline void intro_mark_submit(uint64_t task, uint32_t pool, uint32_t name
 
 static inline void intro_mark_take(uint64_t task, uint32_t pool, uint32_t worker_tid)
 {
-	intro_mark(INTRO_KIND_TAKE, task, pool, worker_tid);
+	intro_mark_effect(INTRO_KIND_TAKE, task, pool, worker_tid);
 }
 
 static inline void intro_mark_start(uint64_t task, uint32_t pool)
 {
-	intro_mark(INTRO_KIND_START, task, pool, 0);
+	intro_mark_effect(INTRO_KIND_START, task, pool, 0);
 }
 
 static inline void intro_mark_end(uint64_t task, enum intro_status status, uint32_t flags)
@@ -95,7 +110,7 @@ static inline void intro_mark_end(uint64_t task, enum intro_status status, uint3
 
 static inline void intro_mark_result(uint64_t task, enum intro_status status, uint32_t flags)
 {
-	intro_mark(INTRO_KIND_RESULT, task, (uint32_t)status, flags);
+	intro_mark_effect(INTRO_KIND_RESULT, task, (uint32_t)status, flags);
 }
 
 static inline void intro_mark_cancel(uint64_t task, uint32_t pool)
@@ -110,12 +125,12 @@ static inline void intro_mark_wait(uint64_t task)
 
 static inline void intro_mark_wake(uint64_t task)
 {
-	intro_mark(INTRO_KIND_WAKE, task, 0, 0);
+	intro_mark_effect(INTRO_KIND_WAKE, task, 0, 0);
 }
 
 static inline void intro_mark_read(uint64_t task)
 {
-	intro_mark(INTRO_KIND_READ, task, 0, 0);
+	intro_mark_effect(INTRO_KIND_READ, task, 0, 0);
 }
 
 #pragma GCC visibility pop
