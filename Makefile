@@ -22,6 +22,9 @@ DEB_BUILD := clang llvm libbpf-dev libelf-dev bpftool libcmocka-dev libzstd-dev 
 	     libjson-c-dev pkg-config gcc make
 DEB_TEST := linux-perf python3 mandoc libglib2.0-dev trace-cmd libclang-rt-14-dev
 
+# only for the peers that `make bench` measures
+DEB_BENCH := libuv1-dev libtbb-dev g++ libglib2.0-dev
+
 PKGS	:= libbpf libelf libzstd zlib json-c
 LIBS	= $(shell pkg-config --libs $(PKGS)) -pthread -lm
 WARN	:= -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
@@ -65,7 +68,7 @@ SYSPROG	:= $(patsubst tests/system/%.c,$(B)/tests/system/%,$(SYSPROG_SRC))
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all libs help deps deps-build demo test test-unit test-system units bench bench-programs lint fuzz doc install uninstall clean
+.PHONY: all libs help deps deps-build demo test test-unit test-system units bench bench-pools deps-bench pool-programs bench-programs lint fuzz doc install uninstall clean
 
 all: libs $(B)/introspect $(SYSPROG) ## build the program and the libraries
 libs: $(RT_A) $(LIB_A) $(RT_SO) $(LIB_SO) pc
@@ -167,9 +170,30 @@ test-unit: ## the tests that need no root, under ASan and UBSan
 test-system: all ## the tests that trace this machine (root)
 	$(Q)tests/run.sh system
 
-bench: deps ## measure speed and cost against named peers (root; takes minutes)
-	$(Q)$(MAKE) --no-print-directory all bench-programs
+bench: deps deps-bench ## measure speed and cost against named peers (root; takes minutes)
+	$(Q)$(MAKE) --no-print-directory all bench-programs pool-programs
 	$(Q)tests/bench/run.py $(BENCH_ARGS)
+	$(Q)tests/bench/pools.py
+bench-pools: deps-bench ## measure the worker pools against named peers
+	$(Q)$(MAKE) --no-print-directory pool-programs
+	$(Q)tests/bench/pools.py
+deps-bench:
+	$(call install-missing,$(DEB_BENCH))
+POOL_PROGRAMS := $(addprefix build/bench/pools/,introspect processes glib uv omp tbb)
+pool-programs: $(POOL_PROGRAMS)
+build/bench/pools/introspect build/bench/pools/processes: POOL_LIBS = build/lib/libintrospect-rt.a
+build/bench/pools/introspect build/bench/pools/processes: build/lib/libintrospect-rt.a
+build/bench/pools/glib: POOL_LIBS = $(shell pkg-config --cflags --libs glib-2.0)
+build/bench/pools/uv: POOL_LIBS = -luv
+build/bench/pools/omp: POOL_LIBS = -fopenmp
+build/bench/pools/tbb: POOL_LIBS = -ltbb
+POOL_CC = -O2 -g -Wall -Wextra -Wno-unused-parameter -Wno-unused-function -D_GNU_SOURCE -Ilibintrospect/include -pthread
+build/bench/pools/%: tests/bench/pools/%.c tests/bench/pools/pools.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -std=gnu11 $(POOL_CC) -o $@ $< $(POOL_LIBS)
+build/bench/pools/%: tests/bench/pools/%.cpp tests/bench/pools/pools.h
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)g++ -std=c++17 $(POOL_CC) -o $@ $< $(POOL_LIBS)
 bench-programs: $(BENCH) build/bench/on_switch.bpf.o build/bench/rings.bpf.o
 build/bench/%.bpf.o: tests/bench/%.bpf.c $(wildcard bpf/*.h) libintrospect/include/introspect/abi.h
 	@mkdir -p $(@D)

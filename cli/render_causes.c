@@ -27,6 +27,8 @@ static const char *plain_words(unsigned cause)
 		return "new, not yet on a CPU";
 	case INTRO_RUNNABLE_UNSEEN:
 		return "waiting";
+	case INTRO_UNMOUNTED_READY:
+		return "ready, no thread free";
 	case INTRO_DELIVERED_TRANSIT:
 		return "result on its way";
 	case INTRO_DELIVERED_WAKEUP:
@@ -91,6 +93,11 @@ static void label_of(const struct intro_split *split, bool utf8, struct cause_su
 	case INTRO_HELD_OTHER:
 		holder_label(split, utf8, sum->label, sizeof(sum->label));
 		return;
+	}
+	if (intro_cause_account(split->cause) == INTRO_BLOCKED && split->holder_name[0]) {
+		snprintf(raw, sizeof(raw), "%s %.*s", intro_cause_text(split->cause),
+			 INTRO_COMM - 1, split->holder_name);
+		plain = raw;
 	}
 	if (!plain)
 		plain = intro_cause_describe(split->cause, split->detail, raw, sizeof(raw));
@@ -180,7 +187,11 @@ void causes_text(const struct intro_ledger *ledger, enum intro_account account, 
 		rest = after;
 	}
 	if (used && permille(rest, whole))
-		snprintf(out + used, size - used, "%sother %u.%u", width ? ", " : "",
+		/* a first line has kept no room for it */
+		snprintf(out + used, size - used, "%sother %u.%u",
+			 !width						  ? ""
+			 : room.lines > 1 && width + OTHER > room.columns ? ",\n"
+									  : ", ",
 			 permille(rest, whole) / 10, permille(rest, whole) % 10);
 }
 
@@ -190,12 +201,14 @@ void causes_most(const struct intro_ledger *ledger, enum intro_account account, 
 	struct intro_ledger plain = *ledger;
 	struct cause_sum sums[INTRO_LEDGER_SPLITS];
 
-	/* Which lock, which task, behind whom: too long for a cell, and seldom twice the same. */
+	/* Which address, which task, behind whom: too long for a cell, and seldom twice the same.
+	 */
 	for (uint32_t i = 0; i < plain.splits && i < INTRO_LEDGER_SPLITS; i++) {
 		unsigned cause = plain.split[i].cause;
 
 		plain.split[i].holder = INTRO_HELD_NONE;
-		if (cause == INTRO_BLOCKED_LOCK || cause == INTRO_BLOCKED_CONDITION ||
+		if (((cause == INTRO_BLOCKED_LOCK || cause == INTRO_BLOCKED_CONDITION) &&
+		     !plain.split[i].holder_name[0]) ||
 		    cause == INTRO_BLOCKED_FUTURE)
 			plain.split[i].detail = 0;
 	}

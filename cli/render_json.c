@@ -113,7 +113,12 @@ static struct json_object *splits(const struct intro_ledger *ledger)
 		add_text(object, "account", intro_account_text(intro_cause_account(split->cause)));
 		add_text(object, "cause", intro_cause_text(split->cause));
 		add_u64(object, "ns", split->ns);
-		if (split->detail && split->detail != INTRO_DETAIL_MANY) {
+		if (intro_cause_account(split->cause) == INTRO_BLOCKED && split->holder_name[0]) {
+			char name[INTRO_COMM + 1] = {0};
+
+			memcpy(name, split->holder_name, INTRO_COMM);
+			add_text(object, "lock", name);
+		} else if (split->detail && split->detail != INTRO_DETAIL_MANY) {
 			add_u64(object, "detail", split->detail);
 			add_text(object, "text",
 				 intro_cause_describe(split->cause, split->detail, buf,
@@ -138,6 +143,7 @@ static void add_ledger(struct json_object *object, const struct intro_ledger *le
 	json_object_object_add(object, "blocked", causes(ledger, INTRO_BLOCKED));
 	json_object_object_add(object, "queued", causes(ledger, INTRO_QUEUED));
 	json_object_object_add(object, "runnable", causes(ledger, INTRO_RUNNABLE));
+	json_object_object_add(object, "unmounted", causes(ledger, INTRO_UNMOUNTED));
 	json_object_object_add(object, "delivered", causes(ledger, INTRO_DELIVERED));
 	json_object_object_add(object, "unknown", causes(ledger, INTRO_UNKNOWN));
 	json_object_object_add(object, "splits", splits(ledger));
@@ -213,13 +219,13 @@ struct json_object *json_thread(const struct intro_thread *thread)
 
 static struct json_object *pool_object(const struct intro_report_pool *pool)
 {
-	static const char *const kinds[] = {"marked", "thread", "process"};
+	static const char *const kinds[] = {"marked", "thread", "process", "own"};
 	struct json_object *object = json_object_new_object(), *part = json_object_new_array();
 	unsigned kind = pool->pool.kind;
 
 	add_u64(object, "id", pool->pool.id);
 	add_text(object, "name", pool->pool.name);
-	add_text(object, "kind", kind <= INTRO_POOL_PROCESS ? kinds[kind] : "marked");
+	add_text(object, "kind", kind <= INTRO_POOL_OWN ? kinds[kind] : "marked");
 	for (uint32_t i = 0; pool->worker_tids && i < pool->pool.workers; i++)
 		json_object_array_add(part, json_object_new_uint64(pool->worker_tids[i]));
 	json_object_object_add(object, "workers", part);

@@ -146,8 +146,10 @@ static void print_tasks_counted(const struct render *render, const struct intro_
 static void print_pool_head(const struct render *render, const struct intro_report_pool *pool,
 			    const struct intro_report_trace *trace)
 {
-	static const char *const units[][2] = {
-		{"worker", "workers"}, {"thread", "threads"}, {"process", "processes"}};
+	static const char *const units[][2] = {{"worker", "workers"},
+					       {"thread", "threads"},
+					       {"process", "processes"},
+					       {"thread", "threads"}};
 	const struct intro_pool *p = &pool->pool;
 	uint64_t span = p->last_ns > p->first_ns ? p->last_ns - p->first_ns : 0;
 	uint64_t ended = p->finished + p->failed;
@@ -160,7 +162,7 @@ static void print_pool_head(const struct render *render, const struct intro_repo
 		render_colour(render, COLOUR_NONE));
 	line.column = 5 + text_width(name, render->utf8);
 	snprintf(text, sizeof(text), "   %s %s", text_count(p->workers).s,
-		 units[p->kind <= INTRO_POOL_PROCESS ? p->kind : 0][p->workers != 1]);
+		 units[p->kind <= INTRO_POOL_OWN ? p->kind : 0][p->workers != 1]);
 	flow(&line, text);
 	print_tasks_counted(render, p, &line);
 	if (ended && span) {

@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #include <introspect/executor.h>
+#include <introspect/interpreter.h>
 #include <introspect/mark.h>
 
 /* --- time, numbers, work (workload_spin.c) ----------------------------------------------------*/
@@ -72,10 +73,20 @@ int workload_procs_run(struct workload_run *run);
 int workload_map_run(struct workload_run *run);
 int workload_lock_run(struct workload_run *run);
 int workload_gil_run(struct workload_run *run);
+int workload_loop_run(struct workload_run *run);
+int workload_fibers_run(struct workload_run *run);
 int workload_race_run(struct workload_run *run);
 int workload_io_run(struct workload_run *run);
 int workload_spawn_run(struct workload_run *run);
 int workload_mixed_run(struct workload_run *run);
+int workload_rejected_run(struct workload_run *run);
+int workload_dynamic_run(struct workload_run *run);
+int workload_periodic_run(struct workload_run *run);
+int workload_sums_run(struct workload_run *run);
+int workload_heartbeat_run(struct workload_run *run);
+int workload_producers_run(struct workload_run *run);
+int workload_replace_run(struct workload_run *run);
+int workload_service_run(struct workload_run *run);
 
 /* One line on stderr; returns the exit status. */
 int workload_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -146,6 +157,9 @@ struct crew {
 /* Makes the pool and room for its tasks; NULL after a line on stderr. */
 struct crew *crew_new(struct workload_run *run, enum intro_pool_kind kind, const char *name,
 		      unsigned workers, size_t tasks, void *shared);
+/* Of threads whose tasks hold the lock of an interpreter. */
+struct crew *crew_new_locked(struct workload_run *run, struct intro_interpreter *lock,
+			     const char *name, unsigned workers, size_t tasks, void *shared);
 /* The next job, with its seed filled in; crew_submit hands it out. */
 struct job *crew_job(struct crew *crew);
 /* A job to spin for about `ns` of CPU time, its right result worked out. */
@@ -199,7 +213,9 @@ int task_lock(struct intro_call *call); /* job->shared is the account */
 struct gil;
 struct gil *gil_new(double rate);
 void gil_free(struct gil *gil);
-uint64_t gil_handed_over(const struct gil *gil);
+/* Its tasks hold the lock. */
+struct crew *gil_crew_new(struct workload_run *run, struct gil *gil, const char *name,
+			  unsigned workers, size_t tasks);
 int task_gil(struct intro_call *call); /* job->shared is the gil */
 
 struct device;

@@ -36,14 +36,26 @@ static int crew_allocate(struct crew *crew, void *shared)
 	return 0;
 }
 
-struct crew *crew_new(struct workload_run *run, enum intro_pool_kind kind, const char *name,
-		      unsigned workers, size_t tasks, void *shared)
+/* The pool that tasks of this kind run on; lock: held by them, or NULL. */
+static struct intro_executor *crew_executor(const struct crew *crew, unsigned workers,
+					    struct intro_interpreter *lock)
 {
 	struct intro_executor_options options = {
 		.size = sizeof(options),
-		.name = name,
+		.name = crew->name,
 		.workers = workers,
 	};
+
+	if (lock)
+		return intro_interpreter_executor_new(lock, &options);
+	return crew->process ? intro_process_executor_new(&options)
+			     : intro_thread_executor_new(&options);
+}
+
+static struct crew *crew_make(struct workload_run *run, enum intro_pool_kind kind, const char *name,
+			      unsigned workers, size_t tasks, void *shared,
+			      struct intro_interpreter *lock)
+{
 	struct crew *crew = calloc(1, sizeof(*crew));
 
 	if (!crew) {
@@ -57,8 +69,7 @@ struct crew *crew_new(struct workload_run *run, enum intro_pool_kind kind, const
 			      .process = kind == INTRO_POOL_PROCESS};
 	/* memory first: process workers inherit the truth's mapping */
 	if (crew_allocate(crew, shared) == 0)
-		crew->executor = crew->process ? intro_process_executor_new(&options)
-					       : intro_thread_executor_new(&options);
+		crew->executor = crew_executor(crew, workers, lock);
 	if (!crew->executor) {
 		workload_fail("cannot make pool '%s' of %u workers and %zu tasks: %s", name,
 			      workers, tasks, strerror(errno));
@@ -66,6 +77,18 @@ struct crew *crew_new(struct workload_run *run, enum intro_pool_kind kind, const
 		return NULL;
 	}
 	return crew;
+}
+
+struct crew *crew_new(struct workload_run *run, enum intro_pool_kind kind, const char *name,
+		      unsigned workers, size_t tasks, void *shared)
+{
+	return crew_make(run, kind, name, workers, tasks, shared, NULL);
+}
+
+struct crew *crew_new_locked(struct workload_run *run, struct intro_interpreter *lock,
+			     const char *name, unsigned workers, size_t tasks, void *shared)
+{
+	return crew_make(run, INTRO_POOL_THREAD, name, workers, tasks, shared, lock);
 }
 
 struct job *crew_job(struct crew *crew)

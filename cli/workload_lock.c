@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Workers that stand in each other's way: one mutex, one interpreter lock, one bare counter. */
-#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "workload.h"
 
@@ -13,6 +11,7 @@ void account_init(struct account *account)
 {
 	pthread_mutex_init(&account->mutex, NULL);
 	account->balance = 0;
+	intro_mark_lock(&account->mutex, intro_mark_name("account"));
 }
 
 int task_lock(struct intro_call *call)
@@ -63,89 +62,40 @@ int workload_lock_run(struct workload_run *run)
 
 /* --- gil ------------------------------------------------------------------------------------- */
 
-#define GIL_INTERVAL (5 * WORKLOAD_MS)
 #define GIL_CHECK (20 * WORKLOAD_US) /* how often the holder looks whether it was asked */
 
-/*
- * CPython's rule: who waits asks after 5 ms without a hand-over; the holder drops the lock at its
- * next check, and then waits until somebody else has taken it, or it would win it back.
- */
 struct gil {
-	pthread_mutex_t mutex;
-	pthread_cond_t dropped, taken;
-	bool held;
-	uint64_t taken_n, forced_n; /* under the mutex, like held */
-	atomic_bool asked;
+	struct intro_interpreter *interpreter;
 	uint64_t check_steps;
 };
 
 struct gil *gil_new(double rate)
 {
 	struct gil *gil = calloc(1, sizeof(*gil));
-	pthread_condattr_t attr;
 
 	if (!gil)
 		return NULL;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_mutex_init(&gil->mutex, NULL);
-	pthread_cond_init(&gil->dropped, &attr);
-	pthread_cond_init(&gil->taken, &attr);
-	pthread_condattr_destroy(&attr);
+	gil->interpreter = intro_interpreter_new(0);
+	if (!gil->interpreter) {
+		free(gil);
+		return NULL;
+	}
 	gil->check_steps = 1 + (uint64_t)((double)GIL_CHECK * rate);
 	return gil;
 }
 
 void gil_free(struct gil *gil)
 {
+	if (gil)
+		intro_interpreter_free(gil->interpreter);
 	free(gil);
 }
 
-uint64_t gil_handed_over(const struct gil *gil)
-{
-	return gil->forced_n;
-}
-
-static void gil_take(struct gil *gil)
-{
-	pthread_mutex_lock(&gil->mutex);
-	while (gil->held) {
-		uint64_t seen = gil->taken_n, until = workload_now() + GIL_INTERVAL;
-		struct timespec t = {.tv_sec = (time_t)(until / 1000000000),
-				     .tv_nsec = (long)(until % 1000000000)};
-
-		if (pthread_cond_timedwait(&gil->dropped, &gil->mutex, &t) == ETIMEDOUT &&
-		    gil->held && gil->taken_n == seen)
-			atomic_store(&gil->asked, true);
-	}
-	gil->held = true;
-	gil->taken_n++;
-	atomic_store(&gil->asked, false);
-	pthread_cond_broadcast(&gil->taken);
-	pthread_mutex_unlock(&gil->mutex);
-}
-
-static void gil_drop(struct gil *gil)
-{
-	pthread_mutex_lock(&gil->mutex);
-	gil->held = false;
-	pthread_cond_signal(&gil->dropped);
-	if (atomic_load(&gil->asked)) {
-		uint64_t seen = gil->taken_n;
-
-		gil->forced_n++;
-		while (gil->taken_n == seen)
-			pthread_cond_wait(&gil->taken, &gil->mutex);
-	}
-	pthread_mutex_unlock(&gil->mutex);
-}
-
-static void job_gil_take(const struct job *job, struct gil *gil)
+static void job_check(const struct job *job, struct gil *gil)
 {
 	uint64_t begin = job->truth ? workload_now() : 0;
 
-	gil_take(gil);
-	if (job->truth)
+	if (intro_interpreter_check(gil->interpreter) == 1 && job->truth)
 		job->truth->lock_wait_ns += workload_now() - begin;
 }
 
@@ -156,31 +106,34 @@ int task_gil(struct intro_call *call)
 	uint64_t x = job->seed, left = job->steps;
 
 	truth_begin(job->truth, call);
-	job_gil_take(job, gil);
 	while (left) {
 		uint64_t steps = left < gil->check_steps ? left : gil->check_steps;
 
 		x = workload_spin(x, steps);
 		left -= steps;
-		if (left && atomic_load_explicit(&gil->asked, memory_order_relaxed)) {
-			gil_drop(gil);
-			job_gil_take(job, gil);
-		}
+		if (left)
+			job_check(job, gil);
 	}
-	gil_drop(gil);
 	return job_return(call, x);
+}
+
+struct crew *gil_crew_new(struct workload_run *run, struct gil *gil, const char *name,
+			  unsigned workers, size_t tasks)
+{
+	return crew_new_locked(run, gil->interpreter, name, workers, tasks, gil);
 }
 
 int workload_gil_run(struct workload_run *run)
 {
 	struct gil *gil = gil_new(run->rate);
 	struct task_kind kind = task_kind(task_gil, "bytecode");
+	struct intro_interpreter_statistics n;
 	struct crew *crew;
 	int status = 0;
 
 	if (!gil)
 		return workload_fail("out of memory");
-	crew = crew_new(run, INTRO_POOL_THREAD, "gil", run->workers, run->tasks, gil);
+	crew = gil_crew_new(run, gil, "gil", run->workers, run->tasks);
 	if (!crew) {
 		gil_free(gil);
 		return 1;
@@ -191,8 +144,9 @@ int workload_gil_run(struct workload_run *run)
 	}
 	status |= crew_wait(crew);
 	crew_free(crew);
+	intro_interpreter_statistics(gil->interpreter, &n);
 	snprintf(run->note, sizeof(run->note), "; one lock, taken %ju times, %ju on request",
-		 (uintmax_t)gil->taken_n, (uintmax_t)gil->forced_n);
+		 (uintmax_t)n.taken, (uintmax_t)n.forced);
 	gil_free(gil);
 	return status;
 }

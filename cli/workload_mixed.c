@@ -107,7 +107,7 @@ static int mix_open(struct mix *mix)
 	mix->device = device_new();
 	if (!mix->gil || !mix->device)
 		return workload_fail("mixed: %s", strerror(errno));
-	mix->scripts = crew_new(run, INTRO_POOL_THREAD, "scripts", 3, scripts, mix->gil);
+	mix->scripts = gil_crew_new(run, mix->gil, "scripts", 3, scripts);
 	if (!mix->scripts)
 		return 1;
 	mix->web = crew_new(run, INTRO_POOL_THREAD, "web", run->workers,

@@ -20,7 +20,7 @@ static void hold_other(struct work *work, const struct thread *holder, uint64_t 
 	for (unsigned i = 0; i < work->held_n; i++) {
 		slot = &work->held[i];
 		if (slot->holder_tid != holder->tid &&
-		    memcmp(slot->holder_name, holder->comm, INTRO_COMM) != 0)
+		    memcmp(slot->holder_name, holder->comm, INTRO_COMM_BYTES) != 0)
 			continue;
 		slot->ns += ns;
 		return;
@@ -29,7 +29,7 @@ static void hold_other(struct work *work, const struct thread *holder, uint64_t 
 		slot = &work->held[work->held_n++];
 		*slot = (struct intro_split){
 			.holder = INTRO_HELD_OTHER, .holder_tid = holder->tid, .ns = ns};
-		memcpy(slot->holder_name, holder->comm, INTRO_COMM);
+		memcpy(slot->holder_name, holder->comm, INTRO_COMM_BYTES);
 		return;
 	}
 	/* too many in one wait: the last slot stands for all that follow */

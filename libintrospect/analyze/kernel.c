@@ -116,6 +116,7 @@ static void enter_off(struct intro_replay *replay, struct thread *thread,
 		return;
 	}
 	sleep = intro__classify(sw->state, sw->arg1, sw->sysnr, sw->arg0, thread->waiting);
+	intro__lock_number(replay, thread->pid, &sleep);
 	intro__enter(replay, thread, INTRO_STATE_BLOCKED, (uint16_t)sleep.cause, sleep.detail);
 	if (early && !thread->uncertain) {
 		thread->never_slept = true;
@@ -460,7 +461,8 @@ struct seen_state {
 	uint64_t detail;
 };
 
-static struct seen_state snapshot_state(const struct thread *thread,
+static struct seen_state snapshot_state(const struct intro_replay *replay,
+					const struct thread *thread,
 					const struct intro_rec_snapshot *snapshot)
 {
 	uint8_t off = snapshot->state & INTRO_OFF_MASK;
@@ -474,13 +476,14 @@ static struct seen_state snapshot_state(const struct thread *thread,
 		return (struct seen_state){.state = INTRO_STATE_DEAD};
 	sleep = intro__classify(snapshot->state, snapshot->arg1, snapshot->sysnr, snapshot->arg0,
 				thread->waiting);
+	intro__lock_number(replay, thread->pid, &sleep);
 	return (struct seen_state){INTRO_STATE_BLOCKED, (uint16_t)sleep.cause, sleep.detail};
 }
 
 static void snapshot_settle(struct intro_replay *replay, struct thread *thread,
 			    const struct intro_rec_snapshot *snapshot)
 {
-	struct seen_state seen = snapshot_state(thread, snapshot);
+	struct seen_state seen = snapshot_state(replay, thread, snapshot);
 	struct cpu *cpu;
 
 	if (!intro__settle(replay, thread, replay->gap_until, seen.state, seen.cause, seen.detail))
@@ -544,7 +547,7 @@ static void on_snapshot(struct intro_replay *replay, const struct intro_rec_snap
 		snapshot_settle(replay, thread, snapshot);
 		return;
 	}
-	seen = snapshot_state(thread, snapshot);
+	seen = snapshot_state(replay, thread, snapshot);
 	if (thread->never_slept) {
 		intro__queue_leave(replay, thread);
 		if (seen.state == INTRO_STATE_BLOCKED) {

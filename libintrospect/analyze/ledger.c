@@ -90,6 +90,8 @@ const char *intro_cause_describe(enum intro_cause cause, uint64_t detail, char *
 		return describe_syscall(cause, detail, buf, size);
 	case INTRO_BLOCKED_LOCK:
 	case INTRO_BLOCKED_CONDITION:
+		if (detail & INTRO_DETAIL_NAMED)
+			break;
 		if (detail) {
 			snprintf(buf, size, "%s 0x%" PRIx64, intro_cause_text(cause), detail);
 			return buf;

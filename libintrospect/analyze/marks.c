@@ -12,12 +12,17 @@ static struct thread *marker(struct intro_replay *replay, uint32_t tid)
 	return thread;
 }
 
-/* Tasks of it that are open although marks of it were lost: they ended in the gap. */
+/* Tasks of it that are open although marks of it were lost: they ended, or left, in the gap. */
 static void end_unseen(struct intro_replay *replay, struct thread *thread)
 {
-	for (unsigned i = intro__depth(thread); i--;)
-		if (thread->work->stack[i]->tentative)
-			intro__task_unseen(replay, thread->work->stack[i]);
+	for (unsigned i = intro__depth(thread); i--;) {
+		struct task *task = thread->work->stack[i];
+
+		if (task->tentative && task->fiber)
+			intro__fiber_adrift(replay, task);
+		else if (task->tentative)
+			intro__task_unseen(replay, task);
+	}
 }
 
 static void on_worker_start(struct intro_replay *replay, const struct intro_rec_mark *mark)
@@ -119,6 +124,7 @@ static void on_start(struct intro_replay *replay, const struct intro_rec_mark *m
 	if (thread && !thread->announced && !intro__depth(thread))
 		intro__pool_join(replay, thread, mark->a, 0, false);
 	task->worker_tid = mark->rec.tid;
+	task->fiber = mark->b & INTRO_START_FIBER;
 	intro__task_start(replay, task, thread);
 }
 
@@ -139,6 +145,9 @@ static void on_end(struct intro_replay *replay, const struct intro_rec_mark *mar
 		task->worker_tid = mark->rec.tid;
 		if (thread)
 			thread->tasks++;
+	} else if (task->fiber && task->phase == PHASE_RUNNING) {
+		task->worker_tid = mark->rec.tid;
+		intro__fiber_arrive(replay, task, thread, false);
 	}
 	intro__task_end(replay, task, mark->a, true);
 	if (mark->b & INTRO_END_RESULT)
@@ -205,6 +214,15 @@ static void on_wake(struct intro_replay *replay, const struct intro_rec_mark *ma
 		intro__task_wake(replay, task);
 }
 
+static void on_mount(struct intro_replay *replay, const struct intro_rec_mark *mark)
+{
+	struct thread *thread = marker(replay, mark->rec.tid);
+
+	if (thread)
+		end_unseen(replay, thread);
+	intro__fiber_mount(replay, mark, thread);
+}
+
 bool intro__mark_record(struct intro_replay *replay, const struct intro_rec *rec)
 {
 	const struct intro_rec_mark *mark = (const struct intro_rec_mark *)rec;
@@ -244,6 +262,16 @@ bool intro__mark_record(struct intro_replay *replay, const struct intro_rec *rec
 	case INTRO_KIND_WAKE:
 		on_wake(replay, mark);
 		return true;
+	case INTRO_KIND_MOUNT:
+		on_mount(replay, mark);
+		return true;
+	case INTRO_KIND_UNMOUNT:
+		intro__fiber_unmount(replay, mark, marker(replay, rec->tid));
+		return true;
+	case INTRO_KIND_READY:
+		marker(replay, rec->tid);
+		intro__fiber_ready(replay, mark);
+		return true;
 	default:
 		return false;
 	}
@@ -273,6 +301,7 @@ void intro__mark_lost(struct intro_replay *replay, const struct intro_rec_lost *
 
 	replay->mark_gaps++;
 	replay->mark_gap_from = replay->now;
+	intro__fibers_lost(replay);
 	if (lost->rec.tid) {
 		thread = intro__thread_find(replay, lost->rec.tid);
 		if (thread)

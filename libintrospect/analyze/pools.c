@@ -154,11 +154,13 @@ void intro__define(struct intro_replay *replay, const struct intro_rec_def *def)
 		pool = def->id ? intro__pool_get(replay, def->id) : NULL;
 		if (!pool || !pool->id)
 			return;
-		if (def->pool_kind <= INTRO_POOL_PROCESS)
+		if (def->pool_kind <= INTRO_POOL_OWN)
 			pool->kind = (enum intro_pool_kind)def->pool_kind;
 		if (def->name[0])
 			snprintf(pool->name, sizeof(pool->name), "%.*s", INTRO_DEF_BYTES - 1,
 				 def->name);
+	} else if (def->def == INTRO_DEF_LOCK) {
+		intro__define_lock(replay, def);
 	} else {
 		intro__strange(replay);
 	}

@@ -37,11 +37,13 @@ struct intro_replay *intro_replay_new(const struct intro_replay_options *options
 	intro__map_init(&replay->tasks);
 	intro__map_init(&replay->pools);
 	intro__map_init(&replay->names);
+	intro__map_init(&replay->locks);
 	TAILQ_INIT(&replay->all_threads);
 	TAILQ_INIT(&replay->certain);
 	TAILQ_INIT(&replay->uncertain);
 	TAILQ_INIT(&replay->all_tasks);
 	TAILQ_INIT(&replay->ended);
+	TAILQ_INIT(&replay->unmounted);
 	TAILQ_INIT(&replay->all_pools);
 	replay->begin = replay->now = replay->options.begin_ns;
 	replay->begun = replay->begin != 0;
@@ -166,6 +168,7 @@ void intro_replay_free(struct intro_replay *replay)
 	}
 	free(replay->cpus);
 	free_names(&replay->names);
+	intro__locks_free(replay);
 	intro__map_free(&replay->threads);
 	intro__map_free(&replay->tasks);
 	intro__map_free(&replay->pools);

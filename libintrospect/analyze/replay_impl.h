@@ -11,7 +11,9 @@
  *   holders.c  who has the CPU that a runnable thread wants
  *   marks.c    what marks do to workers and tasks
  *   tasks.c    the life of a task and its ledger
+ *   fibers.c   tasks that leave their thread and go on later
  *   pools.c    pools, names, and the integrals that split `queued`
+ *   locks.c    which lock an address is
  *
  * Invariants
  *   - replay->now never goes back; thread->since <= now.
@@ -19,7 +21,7 @@
  *     since to gap_from, not after that, until its next event tells.
  *   - A task which runs is on the stack of its worker, and every interval of that thread since its
  *     start is booked to it: `now - start` is in its ledger whenever the thread is booked up to
- * now.
+ * now. A fiber that is off its thread has it up to off_since.
  */
 #include <stdbool.h>
 #include <sys/queue.h>
@@ -35,6 +37,13 @@
 #define POOLS_MAX 1024
 #define NAMES_MAX 65536
 #define CPU_NOWHERE (-1)
+
+/* Whose the futex word at an address is: one entry a process that said so. */
+struct named_lock {
+	struct named_lock *next;
+	uint32_t pid;
+	uint32_t name; /* 0: that process gave it more than one */
+};
 
 struct pool {
 	uint32_t id;
@@ -76,12 +85,17 @@ struct task {
 	uint64_t before_ns;		 /* submit -> start when that is not known */
 	uint32_t worker_tid;
 	struct thread *worker; /* while it runs */
-	uint64_t voluntary, involuntary,
-		migrations;	     /* the worker's at start; the task's after end */
+	/* While it is on a worker: less what the worker had when it came. */
+	uint64_t voluntary, involuntary, migrations;
 	struct intro_ledger *ledger; /* of [start, end); from start on */
 	/* since marks of the worker were lost at tentative_from: counts if an END comes */
 	struct intro_ledger *tentative;
 	uint64_t tentative_from, tentative_until;
+	/* A fiber: runs, and is off its thread (worker is NULL) for this reason since then. */
+	bool fiber, off;
+	uint16_t off_cause;
+	uint64_t off_since, ready_at, mounted_at;
+	TAILQ_ENTRY(task) off_list;
 	uint32_t waiters; /* threads with a WAIT for it */
 	uint64_t listed_ns;
 	bool listed;
@@ -169,10 +183,11 @@ struct intro_replay {
 	uint64_t mark_gaps, mark_gap_from; /* how many; begin of the last */
 	uint64_t serial;
 
-	struct intro__map threads, tasks, pools, names;
+	struct intro__map threads, tasks, pools, names, locks;
 	struct thread_list all_threads, certain, uncertain;
-	size_t threads_n, tasks_n, names_n, pools_n, ended_n;
+	size_t threads_n, tasks_n, names_n, locks_n, pools_n, ended_n;
 	struct task_list all_tasks, ended;
+	struct task_list unmounted; /* fibers known to be off their threads, and why */
 	struct pool_list all_pools;
 	struct cpu **cpus; /* by number; allocated when met */
 	size_t cpus_n;
@@ -267,6 +282,30 @@ void intro__tasks_expire(struct intro_replay *replay);
 void intro__tasks_finish(struct intro_replay *replay);
 void intro__task_free(struct intro_replay *replay, struct task *task);
 
+/* Its worker has it now. false: there is no room. */
+bool intro__task_enter(struct intro_replay *replay, struct task *task, struct thread *thread);
+/* Its worker, booked up to now, has it no more; ended: by its END. */
+void intro__task_leave(struct intro_replay *replay, struct task *task, bool ended);
+/* It runs, but its START was not seen. false: out of memory. */
+bool intro__task_started_unseen(struct intro_replay *replay, struct task *task);
+
+/* fibers.c: `thread` wrote the mark, and is booked up to now; NULL: over the limit. */
+void intro__fiber_mount(struct intro_replay *replay, const struct intro_rec_mark *mark,
+			struct thread *thread);
+void intro__fiber_unmount(struct intro_replay *replay, const struct intro_rec_mark *mark,
+			  struct thread *thread);
+void intro__fiber_ready(struct intro_replay *replay, const struct intro_rec_mark *mark);
+/* The thread says that it has the fiber; mounts: since now. */
+void intro__fiber_arrive(struct intro_replay *replay, struct task *task, struct thread *thread,
+			 bool mounts);
+void intro__fiber_off(struct intro_replay *replay, struct task *task, enum intro_cause cause);
+/* Books the time it was off, if it was. */
+void intro__fiber_on(struct intro_replay *replay, struct task *task);
+/* Its thread went on to something else, and marks were lost: where it is nobody knows. */
+void intro__fiber_adrift(struct intro_replay *replay, struct task *task);
+/* Marks were lost, which may have been of any fiber that is off its thread. */
+void intro__fibers_lost(struct intro_replay *replay);
+
 /* pools.c */
 /* Makes it when needed; over the limit pool 0, which nobody works for, stands for it. */
 struct pool *intro__pool_get(struct intro_replay *replay, uint32_t id);
@@ -279,5 +318,14 @@ void intro__pool_busy(struct intro_replay *replay, struct thread *thread, bool b
 void intro__pools_finish(struct intro_replay *replay);
 void intro__define(struct intro_replay *replay, const struct intro_rec_def *def);
 const char *intro__name(struct intro_replay *replay, uint32_t id);
+
+/* locks.c */
+void intro__define_lock(struct intro_replay *replay, const struct intro_rec_def *def);
+/* A thread of process `pid` sleeps on a lock: the name's number takes the address's place. */
+void intro__lock_number(const struct intro_replay *replay, uint32_t pid,
+			struct intro__sleep *sleep);
+/* Names for numbers, before the ledger is handed out. */
+void intro__locks_name(struct intro_replay *replay, struct intro_ledger *ledger);
+void intro__locks_free(struct intro_replay *replay);
 
 #endif

@@ -96,6 +96,8 @@ static void list(struct intro_replay *replay, struct task *task)
 void intro__task_free(struct intro_replay *replay, struct task *task)
 {
 	unlist(replay, task);
+	if (task->off)
+		intro__fiber_on(replay, task); /* a replay that was not finished */
 	intro__map_remove(&replay->tasks, task->id);
 	TAILQ_REMOVE(&replay->all_tasks, task, all);
 	replay->tasks_n--;
@@ -157,6 +159,10 @@ static void split_queue(struct intro_replay *replay, struct task *task)
 	}
 	if (!task->pool) {
 		book_queued(task, INTRO_QUEUED_WAKEUP, &left, left);
+		return;
+	}
+	if (task->pool->kind == INTRO_POOL_OWN) {
+		book_queued(task, INTRO_QUEUED_STARTING, &left, left);
 		return;
 	}
 	taker = task->take && task->take_tid != task->take_by
@@ -267,6 +273,7 @@ static void finalize(struct intro_replay *replay, struct task *task, uint64_t do
 	};
 
 	fill_ledger(task, done, &out.ledger);
+	intro__locks_name(replay, &out.ledger);
 	if (task->pool)
 		count(&task->pool->seen, out.status, done);
 	if (replay->sink.task)
@@ -277,8 +284,10 @@ static void finalize(struct intro_replay *replay, struct task *task, uint64_t do
 /* --- in its worker -----------------------------------------------------------------------------
  */
 
-static bool push(struct intro_replay *replay, struct thread *thread, struct task *task)
+bool intro__task_enter(struct intro_replay *replay, struct task *task, struct thread *thread)
 {
+	if (!thread)
+		return false;
 	if (!thread->work) {
 		thread->work = intro__calloc(replay, sizeof(*thread->work));
 		if (!thread->work)
@@ -291,6 +300,10 @@ static bool push(struct intro_replay *replay, struct thread *thread, struct task
 	if (!thread->work->depth)
 		intro__pool_busy(replay, thread, true);
 	thread->work->stack[thread->work->depth++] = task;
+	task->worker = thread;
+	task->voluntary -= thread->voluntary;
+	task->involuntary -= thread->involuntary;
+	task->migrations -= thread->migrations;
 	return true;
 }
 
@@ -308,9 +321,9 @@ static void pop(struct intro_replay *replay, struct task *task)
 		intro__pool_busy(replay, thread, false);
 		intro__queue_leave(replay, thread);
 	}
-	task->voluntary = thread->voluntary - task->voluntary;
-	task->involuntary = thread->involuntary - task->involuntary;
-	task->migrations = thread->migrations - task->migrations;
+	task->voluntary += thread->voluntary;
+	task->involuntary += thread->involuntary;
+	task->migrations += thread->migrations;
 	task->worker = NULL;
 }
 
@@ -322,12 +335,18 @@ void intro__task_start(struct intro_replay *replay, struct task *task, struct th
 	split_queue(replay, task);
 	task->phase = PHASE_RUNNING;
 	task->start = replay->now;
-	if (!thread || !push(replay, thread, task))
-		return;
-	task->worker = thread;
-	task->voluntary = thread->voluntary;
-	task->involuntary = thread->involuntary;
-	task->migrations = thread->migrations;
+	if (!intro__task_enter(replay, task, thread) && task->fiber)
+		intro__fiber_off(replay, task, INTRO_UNKNOWN_NO_KERNEL);
+}
+
+bool intro__task_started_unseen(struct intro_replay *replay, struct task *task)
+{
+	task->ledger = intro__calloc(replay, sizeof(*task->ledger));
+	if (!task->ledger)
+		return false;
+	queue_unknown(replay, task);
+	task->phase = PHASE_RUNNING;
+	return true;
 }
 
 /* What was booked since marks were lost counts if the task is known to have run on. */
@@ -344,22 +363,36 @@ static void resolve_tentative(struct task *task, bool ran_on, uint64_t until)
 	task->tentative = NULL;
 }
 
-static void leave_worker(struct intro_replay *replay, struct task *task, bool died, bool marked)
+static void leave(struct intro_replay *replay, struct task *task, enum intro_cause unseen,
+		  bool ended)
 {
 	struct thread *thread = task->worker;
-	enum intro_cause unseen = died ? INTRO_UNKNOWN_DIED : INTRO_UNKNOWN_NO_KERNEL;
 
-	if (!thread) {
-		intro_ledger_book(task->ledger, unseen, 0, replay->now - task->start);
-		return;
-	}
 	if (!thread->seen)
 		intro__book(thread, replay->now, INTRO_STATE_UNKNOWN, unseen, 0);
 	intro__book_now(replay, thread);
-	if (marked)
+	if (ended)
 		thread->tasks++;
-	resolve_tentative(task, marked, replay->now);
+	/* a fiber may have been away and back while its marks were lost */
+	resolve_tentative(task, ended && !task->fiber, replay->now);
 	pop(replay, task);
+}
+
+void intro__task_leave(struct intro_replay *replay, struct task *task, bool ended)
+{
+	leave(replay, task, INTRO_UNKNOWN_NO_KERNEL, ended);
+}
+
+static void leave_worker(struct intro_replay *replay, struct task *task, bool died, bool marked)
+{
+	enum intro_cause unseen = died ? INTRO_UNKNOWN_DIED : INTRO_UNKNOWN_NO_KERNEL;
+
+	if (task->off)
+		intro__fiber_on(replay, task);
+	else if (!task->worker)
+		intro_ledger_book(task->ledger, unseen, 0, replay->now - task->start);
+	else
+		leave(replay, task, unseen, marked);
 }
 
 void intro__task_end(struct intro_replay *replay, struct task *task, uint32_t status, bool marked)
@@ -451,7 +484,8 @@ static void finish_task(struct intro_replay *replay, struct task *task)
 		}
 		break;
 	case PHASE_RUNNING:
-		task->unseen = task->tentative != NULL;
+		task->unseen = task->tentative != NULL ||
+			       (task->off && task->off_cause == INTRO_UNKNOWN_LOST);
 		leave_worker(replay, task, false, false);
 		break;
 	default:

@@ -85,6 +85,8 @@ static void emit(struct intro_replay *replay, const struct thread *thread, bool 
 		.in_tasks = thread->work ? &thread->work->in_tasks : NULL,
 	};
 
+	if (thread->work)
+		intro__locks_name(replay, &thread->work->in_tasks);
 	memcpy(out.name, thread->comm, sizeof(out.name));
 	memcpy(out.states_ns, thread->states_ns, sizeof(out.states_ns));
 	memcpy(out.idle_ns, thread->idle_ns, sizeof(out.idle_ns));

@@ -109,6 +109,7 @@ static void renumber(const struct drain *drain, struct intro_rec_mark *mark)
 	case INTRO_KIND_TAKE:
 	case INTRO_KIND_START:
 	case INTRO_KIND_CANCEL:
+	case INTRO_KIND_MOUNT:
 		mark->a = own_id(drain, mark->a);
 		break;
 	case INTRO_KIND_WORKER_START:
@@ -131,11 +132,24 @@ static uint64_t time_of(const struct drain *drain, struct mark_ring *ring, uint6
 	return ring->last_ts = ts;
 }
 
+/* The kinds a program may write: those of the ABI which are marks. */
+static bool is_mark(uint8_t kind)
+{
+	switch (kind) {
+#define KIND_IS_MARK(NAME, value, rows, payload, text)                                             \
+	case value:                                                                                \
+		return value >= INTRO_KIND_THREAD && value < INTRO_KIND_DEF;
+		INTRO_KINDS(KIND_IS_MARK)
+#undef KIND_IS_MARK
+	default:
+		return false;
+	}
+}
+
 /* Whether the mark, now in its final form, goes to the trace. */
 static bool take_mark(struct drain *drain, struct mark_ring *ring, struct intro_rec_mark *mark)
 {
-	if (mark->rec.rows != 1 || mark->rec.kind < INTRO_KIND_THREAD ||
-	    mark->rec.kind > INTRO_KIND_READ)
+	if (mark->rec.rows != 1 || !is_mark(mark->rec.kind))
 		return false;
 	if (mark->rec.kind == INTRO_KIND_THREAD &&
 	    (ring->tid != mark->a || ring->pid != mark->task)) {
@@ -306,8 +320,8 @@ static int put_def(struct drain *drain, const struct intro_area_def *shared)
 
 	memcpy(&def, (const void *)&shared->rec, sizeof(def));
 	if (def.rec.kind != INTRO_KIND_DEF || def.rec.rows != 2 || !def.id ||
-	    (def.def != INTRO_DEF_NAME && def.def != INTRO_DEF_POOL) ||
-	    def.pool_kind > INTRO_POOL_PROCESS) {
+	    def.def < INTRO_DEF_NAME || def.def > INTRO_DEF_LOCK ||
+	    def.pool_kind > INTRO_POOL_OWN) {
 		drain->marks->stats.malformed++;
 		return 0;
 	}
@@ -315,7 +329,8 @@ static int put_def(struct drain *drain, const struct intro_area_def *shared)
 	def.rec.cpu = INTRO_CPU_NONE;
 	def.id = own_id(drain, def.id);
 	def.reserved0 = 0;
-	def.reserved1 = 0;
+	if (def.def != INTRO_DEF_LOCK)
+		def.address_high = 0;
 	clean_name(def.name);
 	return drain->sink->put(drain->sink->ctx, INTRO_STREAM_DEFS, &def, sizeof(def));
 }

@@ -168,10 +168,10 @@ static uint64_t def_time(const struct intro_area *area)
 	}
 }
 
-static void def_publish(struct intro_area *area, const struct local_def *local)
+static void def_publish(struct intro_area *area, const struct intro_rec_def *rec)
 {
-	uint32_t pid = (uint32_t)getpid(), index;
 	struct intro_area_def *def;
+	uint32_t index;
 
 	/* once full it stays just above the limit: the count cannot wrap */
 	if (atomic_load_explicit(&area->defs, memory_order_relaxed) > INTRO_AREA_DEFS)
@@ -180,20 +180,29 @@ static void def_publish(struct intro_area *area, const struct local_def *local)
 	if (index >= INTRO_AREA_DEFS)
 		return;
 	def = &area->def[index];
-	def->pid = pid;
-	def->rec = (struct intro_rec_def){
-		.rec = {.ts = def_time(area),
-			.kind = INTRO_KIND_DEF,
-			.rows = sizeof(def->rec) / INTRO_ROW_BYTES,
-			.cpu = INTRO_CPU_NONE,
-			.tid = pid},
+	def->rec = *rec;
+	def->rec.rec = (struct intro_rec){
+		.ts = def_time(area),
+		.kind = INTRO_KIND_DEF,
+		.rows = sizeof(def->rec) / INTRO_ROW_BYTES,
+		.cpu = INTRO_CPU_NONE,
+		.tid = (uint32_t)getpid(),
+	};
+	def->pid = def->rec.rec.tid;
+	atomic_store_explicit(&def->ready, 1, memory_order_release);
+}
+
+static void def_publish_local(struct intro_area *area, const struct local_def *local)
+{
+	struct intro_rec_def rec = {
 		.id = local->id,
 		.def = (uint8_t)local->def,
 		.pool_kind = (uint8_t)local->kind,
 		.workers = local->workers,
 	};
-	memcpy(def->rec.name, local->name, sizeof(def->rec.name));
-	atomic_store_explicit(&def->ready, 1, memory_order_release);
+
+	memcpy(rec.name, local->name, sizeof(rec.name));
+	def_publish(area, &rec);
 }
 
 /* A name that another process of the tree has defined already, so that a thousand of them share
@@ -224,6 +233,43 @@ static uint32_t def_next_id(struct intro_area *area, enum intro_def def)
 	return atomic_fetch_add_explicit(next, 1, memory_order_relaxed) + 1;
 }
 
+/* Is the lock written down already, by this name? */
+static bool lock_is_known(struct intro_area *area, const struct intro_rec_def *want)
+{
+	uint32_t n = atomic_load_explicit(&area->defs, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < n && i < INTRO_AREA_DEFS; i++) {
+		struct intro_area_def *def = &area->def[i];
+
+		if (atomic_load_explicit(&def->ready, memory_order_acquire) == 1 &&
+		    def->rec.def == INTRO_DEF_LOCK && def->pid == want->rec.tid &&
+		    def->rec.id == want->id && def->rec.workers == want->workers &&
+		    def->rec.address_high == want->address_high)
+			return true;
+	}
+	return false;
+}
+
+void intro_mark_lock(const void *address, uint32_t name)
+{
+	struct intro_area *area = intro__area();
+	struct intro_rec_def def = {
+		.rec.tid = (uint32_t)getpid(),
+		.id = name,
+		.def = INTRO_DEF_LOCK,
+		.workers = (uint32_t)(uintptr_t)address,
+		.address_high = (uint32_t)((uint64_t)(uintptr_t)address >> 32),
+	};
+
+	if (!area || !name)
+		return;
+	/* the lock keeps threads of this process from writing it twice */
+	defs_lock();
+	if (!lock_is_known(area, &def))
+		def_publish(area, &def);
+	defs_unlock();
+}
+
 /* defs.lock is held. Gives a number, tells the tracer, remembers. */
 static uint32_t def_add(const struct local_def *want)
 {
@@ -235,7 +281,7 @@ static uint32_t def_add(const struct local_def *want)
 	if (!def.id) {
 		def.id = def_next_id(area, def.def);
 		if (area)
-			def_publish(area, &def);
+			def_publish_local(area, &def);
 	}
 	if (local) {
 		*local = def;

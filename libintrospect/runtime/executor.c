@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "executor_private.h"
+#include "futex.h"
 #include "marks_private.h"
+#include "options.h"
 
 /* More than this is a mistake; a worker is a thread or a process. */
 #define WORKERS_MAX 4096
@@ -27,16 +29,7 @@ unsigned intro__usable_cpus(void)
 int intro__executor_options(struct intro_executor_options *options,
 			    const struct intro_executor_options *given)
 {
-	const unsigned char *bytes = (const unsigned char *)given;
-
-	if (!given || given->size < sizeof(given->size))
-		return -EINVAL;
-	for (size_t i = sizeof(*options); i < given->size; i++)
-		if (bytes[i])
-			return -E2BIG;
-	memset(options, 0, sizeof(*options));
-	memcpy(options, given, given->size < sizeof(*options) ? given->size : sizeof(*options));
-	return 0;
+	return intro__options_take(options, sizeof(*options), given);
 }
 
 int intro__executor_init(struct intro_executor *executor, const struct intro_executor_ops *ops,
@@ -51,6 +44,8 @@ int intro__executor_init(struct intro_executor *executor, const struct intro_exe
 	executor->initializer = options->initializer;
 	executor->initarg = options->initarg;
 	executor->initarg_size = options->initarg_size;
+	executor->reject = options->check_and_reject;
+	executor->timed = options->timed;
 	snprintf(executor->name, sizeof(executor->name), "%s", name);
 	executor->pool = intro__pool_claim(executor->name, executor->workers, kind);
 	return 0;
@@ -64,13 +59,18 @@ void intro__executor_fini(struct intro_executor *executor)
 	intro__pool_release(executor->pool);
 }
 
-void intro__worker_name(const struct intro_executor *executor, unsigned index, char *name,
-			size_t size)
+void intro__numbered_name(const char *pool, unsigned index, char *name, size_t size)
 {
 	char number[16];
 	int digits = snprintf(number, sizeof(number), "/%u", index);
 
-	snprintf(name, size, "%.*s%s", (int)size - 1 - digits, executor->name, number);
+	snprintf(name, size, "%.*s%s", (int)size - 1 - digits, pool, number);
+}
+
+void intro__worker_name(const struct intro_executor *executor, unsigned index, char *name,
+			size_t size)
+{
+	intro__numbered_name(executor->name, index, name, size);
 }
 
 void intro__error_set(struct intro_error *error, int code, const char *format, ...)
@@ -88,12 +88,19 @@ void intro__future_drop(struct future *f, const struct intro_error *error)
 	struct future_end end = {
 		.mark = INTRO_KIND_RESULT, .status = INTRO_STATUS_LOST, .error = error};
 
-	if (intro__future_end(f, &end))
+	struct intro_executor *executor = f->executor;
+
+	if (intro__future_end(f, &end)) {
 		intro_future_set_running_or_notify_cancel(intro__public(f));
+		intro__count_cancelled(executor);
+	} else {
+		atomic_fetch_add_explicit(&executor->lost, 1, memory_order_relaxed);
+	}
 }
 
 void intro__future_drop_cancelled(struct future *f)
 {
+	intro__count_cancelled(f->executor);
 	intro_future_cancel(intro__public(f));
 	intro_future_set_running_or_notify_cancel(intro__public(f));
 }
@@ -131,6 +138,28 @@ void intro_call_error(struct intro_call *call, const char *format, ...)
 	va_end(args);
 }
 
+static int check_and_reject(struct intro_executor *executor)
+{
+	int err = executor->reject.fn(executor, executor->ops->backlog(executor),
+				      executor->reject.arg);
+
+	if (err)
+		atomic_fetch_add_explicit(&executor->rejected, 1, memory_order_relaxed);
+	return err > 0 ? -EBUSY : err;
+}
+
+static int reject_when_reached(struct intro_executor *executor, uint64_t backlog, void *arg)
+{
+	return backlog >= (uintptr_t)arg ? -EBUSY : 0;
+}
+
+struct intro_check_and_reject intro_reject_when_reached(uint64_t max_backlog)
+{
+	uintptr_t most = max_backlog < UINTPTR_MAX ? (uintptr_t)max_backlog : UINTPTR_MAX;
+
+	return (struct intro_check_and_reject){.fn = reject_when_reached, .arg = (void *)most};
+}
+
 int intro_executor_submit_named(struct intro_executor *executor, struct intro_future *future,
 				uint32_t name, intro_task_fn fn, const void *arg, size_t size)
 {
@@ -139,12 +168,16 @@ int intro_executor_submit_named(struct intro_executor *executor, struct intro_fu
 
 	if (!fn)
 		return -EINVAL;
+	if (executor->reject.fn && (err = check_and_reject(executor)))
+		return err;
 	err = intro__future_hold(f, executor, executor->pool, name);
 	if (err)
 		return err;
 	f->work.fn = fn;
 	f->work.arg = arg;
 	f->work.size = size;
+	if (executor->timed)
+		f->work.submitted = intro__now();
 	err = executor->ops->submit(executor, f);
 	if (err)
 		intro__future_unhold(f);
@@ -160,6 +193,50 @@ int intro_executor_submit(struct intro_executor *executor, struct intro_future *
 void intro_executor_shutdown(struct intro_executor *executor, unsigned flags)
 {
 	executor->ops->shutdown(executor, flags);
+}
+
+int intro_executor_maintain(struct intro_executor *executor)
+{
+	return executor->ops->maintain ? executor->ops->maintain(executor) : -EOPNOTSUPP;
+}
+
+static uint64_t count_of(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void intro__counts_add(struct intro_executor_statistics *to, const struct intro__counts *counts)
+{
+	to->executed += count_of(&counts->executed);
+	to->failures += count_of(&counts->failures);
+	to->timed += count_of(&counts->timed);
+	to->queued_ns += count_of(&counts->queued_ns);
+	to->run_ns += count_of(&counts->run_ns);
+}
+
+int intro_executor_statistics(struct intro_executor *executor,
+			      struct intro_executor_statistics *statistics)
+{
+	struct intro_executor_statistics all = {0};
+	size_t size = statistics->size;
+
+	if (size < sizeof(size))
+		return -EINVAL;
+	/* those that ended first, or more might have ended than were submitted */
+	all.size = size;
+	all.cancelled = count_of(&executor->cancelled);
+	all.lost = count_of(&executor->lost);
+	all.rejected = count_of(&executor->rejected);
+	executor->ops->statistics(executor, &all);
+	all.backlog = executor->ops->backlog(executor);
+	if (all.timed) {
+		all.average_queued_ns = (double)all.queued_ns / (double)all.timed;
+		all.average_run_ns = (double)all.run_ns / (double)all.timed;
+	}
+	if (size > sizeof(all))
+		memset((char *)statistics + sizeof(all), 0, size - sizeof(all));
+	memcpy(statistics, &all, size < sizeof(all) ? size : sizeof(all));
+	return 0;
 }
 
 void intro_executor_free(struct intro_executor *executor)

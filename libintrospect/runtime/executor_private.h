@@ -21,24 +21,70 @@ struct intro_executor_ops {
 	int (*broken)(struct intro_executor *executor, struct intro_error *error);
 	/* After a shutdown that waited, from outside the pool. */
 	void (*free)(struct intro_executor *executor);
+	/* How many tasks are in its queue: for check_and_reject. */
+	uint64_t (*backlog)(struct intro_executor *executor);
+	/* Adds what its workers have counted, sets submitted and workers. */
+	void (*statistics)(struct intro_executor *executor, struct intro_executor_statistics *to);
+	int (*maintain)(struct intro_executor *executor); /* NULL: not a dynamic one */
 	/* map: whether workers see the submitter's memory */
 	bool shares_memory;
 };
 
 #define INTRO__NAME_BYTES 64
 
+/* What one worker has done; written by one thread only, read by any. */
+struct intro__counts {
+	_Atomic uint64_t executed, failures, timed, queued_ns, run_ns;
+};
+
+static inline void intro__count(_Atomic uint64_t *counter, uint64_t by)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by,
+			      memory_order_relaxed);
+}
+
+static inline void intro__count_task(struct intro__counts *counts, bool failed)
+{
+	intro__count(&counts->executed, 1);
+	if (failed)
+		intro__count(&counts->failures, 1);
+}
+
+static inline void intro__count_times(struct intro__counts *counts, int64_t queued, int64_t run)
+{
+	intro__count(&counts->timed, 1);
+	intro__count(&counts->queued_ns, queued > 0 ? (uint64_t)queued : 0);
+	intro__count(&counts->run_ns, run > 0 ? (uint64_t)run : 0);
+}
+
+void intro__counts_add(struct intro_executor_statistics *to, const struct intro__counts *counts);
+
 struct intro_executor {
 	const struct intro_executor_ops *ops;
 	uint32_t pool;
 	unsigned workers;
+	bool may_spin; /* who waits for its tasks may look a while before they sleep */
 	/* Those who call forget; the executor must stay until they are out (future.c). */
 	_Atomic uint32_t visitors;
+	/* of tasks that no worker ran; by any thread, rarely */
+	_Atomic uint64_t cancelled, lost, rejected;
 	/* of the options */
 	int (*initializer)(struct intro_call *call);
 	const void *initarg;
 	size_t initarg_size;
+	struct intro_check_and_reject reject;
+	bool timed;
 	char name[INTRO__NAME_BYTES];
+	/* How a thread worker calls a function; NULL: as it is. Set before the first submit. */
+	int (*run)(struct intro_executor *executor, intro_task_fn fn, struct intro_call *call);
+	struct intro_interpreter *interpreter; /* run's */
 };
+
+static inline int intro__executor_call(struct intro_executor *executor, intro_task_fn fn,
+				       struct intro_call *call)
+{
+	return executor->run ? executor->run(executor, fn, call) : fn(call);
+}
 
 /* A run of a task as the runtime sees it: behind intro_call.runtime. */
 struct call_state {
@@ -63,9 +109,15 @@ int intro__executor_init(struct intro_executor *executor, const struct intro_exe
 			 const struct intro_executor_options *options, enum intro_pool_kind kind);
 void intro__executor_fini(struct intro_executor *executor);
 
+void intro__numbered_name(const char *pool, unsigned index, char *name, size_t size);
 /* "pool/3"; `size` small cuts the pool's part, never the number. */
 void intro__worker_name(const struct intro_executor *executor, unsigned index, char *name,
 			size_t size);
+
+static inline void intro__count_cancelled(struct intro_executor *executor)
+{
+	atomic_fetch_add_explicit(&executor->cancelled, 1, memory_order_relaxed);
+}
 
 /* For a future that a pool holds and will never run: it fails, or was cancelled and is told so. */
 void intro__future_drop(struct future *future, const struct intro_error *error);

@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "executor_private.h"
-#include "futex.h"
+#include "marks_private.h"
+#include "spin.h"
 #include "waiter.h"
 
 /* Readers to wake once the lock is released; those beyond are woken under it. */
@@ -15,34 +16,60 @@ struct wakes {
 	_Atomic uint32_t *word[WAKE_LATER];
 };
 
+/* Nobody holds the lock for long: looks before the sleep pay. */
+#define LOCK_LOOKS 100
+
+void intro__future_lock_slowly(struct future *f)
+{
+	unsigned looks = 0;
+	uint32_t word;
+
+	for (;;) {
+		word = atomic_load_explicit(&f->word, memory_order_relaxed);
+		if (!(word & FUTURE_LOCKED)) {
+			if (atomic_compare_exchange_weak_explicit(
+				    &f->word, &word, word | FUTURE_LOCKED, memory_order_acquire,
+				    memory_order_relaxed))
+				return;
+		} else if (looks++ < LOCK_LOOKS) {
+			pause_cpu();
+		} else if ((word & FUTURE_SLEEPERS) ||
+			   atomic_compare_exchange_weak_explicit(
+				   &f->word, &word, word | FUTURE_SLEEPERS, memory_order_relaxed,
+				   memory_order_relaxed)) {
+			intro__futex_wait(&f->word, word | FUTURE_SLEEPERS, INTRO_FOREVER);
+		}
+	}
+}
+
 static void lock(struct future *f)
 {
-	pthread_mutex_lock(&f->lock);
+	intro__future_lock(f);
 }
 
 static void unlock(struct future *f)
 {
-	pthread_mutex_unlock(&f->lock);
+	intro__future_unlock(f);
 }
 
 static enum intro_future_state state_of(const struct future *f)
 {
-	return (enum intro_future_state)atomic_load_explicit(&f->state, memory_order_acquire);
+	return intro__future_state(f);
 }
 
 static void set_state(struct future *f, enum intro_future_state state)
 {
-	atomic_store_explicit(&f->state, state, memory_order_release);
+	intro__future_change(f, FUTURE_STATE, state);
+}
+
+static bool is(const struct future *f, uint32_t flags)
+{
+	return atomic_load_explicit(&f->word, memory_order_acquire) & flags;
 }
 
 static uint64_t task_of(const struct future *f)
 {
-	return atomic_load_explicit(&f->task, memory_order_relaxed);
-}
-
-static void set_task(struct future *f, uint64_t task)
-{
-	atomic_store_explicit(&f->task, task, memory_order_relaxed);
+	return atomic_load_explicit(&f->task, memory_order_acquire);
 }
 
 static bool is_done(enum intro_future_state state)
@@ -59,8 +86,11 @@ void intro_future_init(struct intro_future *future)
 {
 	struct future *f = intro__future(future);
 
-	memset(f, 0, sizeof(*f));
-	pthread_mutex_init(&f->lock, NULL);
+	/* what an executor or the end fills in stays as it is */
+	memset(f, 0, offsetof(struct future, work));
+	f->result = (struct intro_result){0};
+	f->waiters = NULL;
+	f->callbacks = NULL;
 }
 
 uint64_t intro_future_id(const struct intro_future *future)
@@ -98,7 +128,7 @@ static bool concerns(const struct future *f, enum waiter_kind kind)
 	case WAITER_RESULT:
 		return is_done(state);
 	case WAITER_DESTROY:
-		return !f->held && !f->busy;
+		return !is(f, FUTURE_HELD | FUTURE_BUSY);
 	default:
 		return state >= INTRO_FUTURE_CANCELLED_AND_NOTIFIED;
 	}
@@ -112,14 +142,16 @@ static bool tell_waiters(struct future *f, struct wakes *wakes)
 	for (struct wait_node *node = f->waiters, *next; node; node = next) {
 		struct waiter *waiter = node->waiter;
 		bool reader = waiter->kind != WAITER_DESTROY;
+		enum waiter_told told;
 
 		next = node->next;
 		if (!concerns(f, waiter->kind))
 			continue;
 		intro__wait_unlink(node);
-		if (!intro__waiter_tell(node, task_of(f), f->failed))
+		told = intro__waiter_tell(node, task_of(f), f->failed);
+		waited |= reader && told != WAITER_NOT_YET;
+		if (told != WAITER_WAKES)
 			continue;
-		waited |= reader;
 		if (wakes->n < WAKE_LATER)
 			wakes->word[wakes->n++] = &waiter->fired;
 		else
@@ -138,7 +170,8 @@ static void wake(const struct wakes *wakes)
 static bool become_done(struct future *f, enum intro_future_state state, struct wakes *wakes)
 {
 	set_state(f, state);
-	f->busy = f->callbacks != NULL;
+	if (f->callbacks)
+		intro__future_change(f, 0, FUTURE_BUSY);
 	return tell_waiters(f, wakes);
 }
 
@@ -158,7 +191,7 @@ static void unlock_and_notify(struct future *f, struct wakes *wakes)
 	}
 	wakes->n = 0;
 	lock(f);
-	f->busy = false;
+	intro__future_change(f, FUTURE_BUSY, 0);
 	tell_waiters(f, wakes);
 	unlock(f);
 	wake(wakes);
@@ -167,19 +200,20 @@ static void unlock_and_notify(struct future *f, struct wakes *wakes)
 int intro__future_hold(struct future *f, struct intro_executor *executor, uint32_t pool,
 		       uint32_t name)
 {
-	int err = -EINVAL;
+	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
+	uint32_t set = FUTURE_HELD | (executor->may_spin ? FUTURE_SPINS : 0);
 
-	lock(f);
-	if (state_of(f) == INTRO_FUTURE_PENDING && !task_of(f)) {
-		f->held = true;
-		f->executor = executor;
-		f->pool = pool;
-		f->name = name;
-		set_task(f, intro_mark_task());
-		err = 0;
-	}
-	unlock(f);
-	return err;
+	/* held from here on, though nobody is told of it before it has been submitted */
+	do
+		if ((word & FUTURE_STATE) != INTRO_FUTURE_PENDING || (word & FUTURE_HELD))
+			return -EINVAL;
+	while (!atomic_compare_exchange_weak_explicit(&f->word, &word, word | set,
+						      memory_order_acquire, memory_order_relaxed));
+	f->executor = executor;
+	f->pool = pool;
+	f->name = name;
+	atomic_store_explicit(&f->task, intro_mark_task(), memory_order_release);
+	return 0;
 }
 
 void intro__future_unhold(struct future *f)
@@ -187,8 +221,8 @@ void intro__future_unhold(struct future *f)
 	struct wakes wakes = {0};
 
 	lock(f);
-	f->held = false;
-	set_task(f, 0);
+	intro__future_change(f, FUTURE_HELD | FUTURE_SPINS, 0);
+	atomic_store_explicit(&f->task, 0, memory_order_relaxed);
 	tell_waiters(f, &wakes);
 	unlock(f);
 	wake(&wakes);
@@ -196,10 +230,14 @@ void intro__future_unhold(struct future *f)
 
 static bool leave_pending(struct future *f, uint32_t to)
 {
-	uint32_t pending = INTRO_FUTURE_PENDING;
+	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
 
-	return atomic_compare_exchange_strong_explicit(&f->state, &pending, to,
-						       memory_order_acq_rel, memory_order_acquire);
+	do
+		if ((word & FUTURE_STATE) != INTRO_FUTURE_PENDING)
+			return false;
+	while (!atomic_compare_exchange_weak_explicit(&f->word, &word, word | to,
+						      memory_order_acq_rel, memory_order_relaxed));
+	return true;
 }
 
 bool intro_future_cancel(struct intro_future *future)
@@ -231,8 +269,8 @@ int intro_future_set_running_or_notify_cancel(struct intro_future *future)
 		return 1;
 	lock(f);
 	if (state_of(f) == INTRO_FUTURE_CANCELLED) {
-		f->held = false;
-		set_state(f, INTRO_FUTURE_CANCELLED_AND_NOTIFIED);
+		intro__future_change(f, FUTURE_HELD | FUTURE_STATE,
+				     INTRO_FUTURE_CANCELLED_AND_NOTIFIED);
 		tell_waiters(f, &wakes);
 		ret = 0;
 	}
@@ -241,30 +279,37 @@ int intro_future_set_running_or_notify_cancel(struct intro_future *future)
 	return ret;
 }
 
+static void mark_end(const struct future *f, const struct future_end *end, uint32_t flags)
+{
+	if (end->mark == INTRO_KIND_END)
+		flags |= INTRO_END_RESULT;
+	if (task_of(f))
+		intro_mark(end->mark, task_of(f), (uint32_t)end->status, flags);
+}
+
 int intro__future_end(struct future *f, const struct future_end *end)
 {
 	struct wakes wakes = {0};
-	uint32_t flags;
+	bool waited;
 
 	lock(f);
 	if (is_done(state_of(f))) {
 		unlock(f);
 		return -EINVAL;
 	}
-	f->held = false;
-	f->executor = NULL;
 	f->failed = end->status != INTRO_STATUS_OK;
 	f->result = end->result;
 	f->owns_bytes = end->owns_bytes;
 	if (f->failed)
 		f->error = *end->error;
-	else
-		f->error.code = f->error.text[0] = 0;
-	flags = become_done(f, INTRO_FUTURE_FINISHED, &wakes) ? INTRO_END_WAITED : 0;
-	if (end->mark == INTRO_KIND_END)
-		flags |= INTRO_END_RESULT;
-	if (task_of(f))
-		intro_mark(end->mark, task_of(f), (uint32_t)end->status, flags);
+	if (!is(f, FUTURE_LISTENED)) {
+		mark_end(f, end, 0);
+		intro__future_unlock_as(f, FUTURE_HELD | FUTURE_STATE, INTRO_FUTURE_FINISHED);
+		return 0;
+	}
+	intro__future_change(f, FUTURE_HELD, 0);
+	waited = become_done(f, INTRO_FUTURE_FINISHED, &wakes);
+	mark_end(f, end, waited ? INTRO_END_WAITED : 0);
 	unlock_and_notify(f, &wakes);
 	return 0;
 }
@@ -293,6 +338,7 @@ void intro_future_add_done_callback(struct intro_future *future, struct intro_do
 	cb->next = NULL;
 	lock(f);
 	if (!is_done(state_of(f))) {
+		intro__future_change(f, 0, FUTURE_LISTENED);
 		while (*end)
 			end = &(*end)->next;
 		*end = cb;
@@ -333,40 +379,52 @@ static int wait_for_end(struct future *f, int64_t timeout_ns)
 	return -ETIMEDOUT;
 }
 
+/*
+ * Waits, without the lock where it is over already. What it gave is then there to be read: it
+ * does not change any more. 0; -ETIMEDOUT; -ECANCELED.
+ */
+static int outcome(struct future *f, int64_t timeout_ns)
+{
+	uint32_t word = atomic_load_explicit(&f->word, memory_order_acquire);
+	int ret = 0;
+
+	if (!(word & FUTURE_LOCKED) && is_done((enum intro_future_state)(word & FUTURE_STATE))) {
+		if (task_of(f))
+			intro_mark_read(task_of(f));
+	} else {
+		lock(f);
+		ret = wait_for_end(f, timeout_ns);
+		unlock(f);
+	}
+	if (!ret && is_cancelled(state_of(f)))
+		ret = -ECANCELED;
+	return ret;
+}
+
 int intro_future_result(struct intro_future *future, int64_t timeout_ns,
 			struct intro_result *result)
 {
 	struct future *f = intro__future(future);
-	int ret;
+	int ret = outcome(f, timeout_ns);
 
-	lock(f);
-	ret = wait_for_end(f, timeout_ns);
-	if (!ret) {
-		if (is_cancelled(state_of(f)))
-			ret = -ECANCELED;
-		else if (f->failed)
-			ret = f->error.code < 0 ? f->error.code : -EREMOTEIO;
-		else if (result)
-			*result = f->result;
-	}
-	unlock(f);
+	if (!ret && f->failed)
+		ret = f->error.code < 0 ? f->error.code : -EREMOTEIO;
+	else if (!ret && result)
+		*result = f->result;
 	return ret;
 }
 
 int intro_future_error(struct intro_future *future, int64_t timeout_ns, struct intro_error *error)
 {
 	struct future *f = intro__future(future);
-	int ret;
+	int ret = outcome(f, timeout_ns);
 
-	lock(f);
-	ret = wait_for_end(f, timeout_ns);
-	if (!ret) {
-		if (is_cancelled(state_of(f)))
-			ret = -ECANCELED;
-		else if (error)
+	if (!ret && error) {
+		if (f->failed)
 			*error = f->error;
+		else
+			error->code = error->text[0] = 0;
 	}
-	unlock(f);
 	return ret;
 }
 
@@ -384,28 +442,35 @@ static void take_back(struct future *f)
 	lock(f);
 }
 
-void intro_future_destroy(struct intro_future *future)
+static void wait_until_let_go(struct intro_future *future)
 {
 	struct future *f = intro__future(future);
 	struct waiter waiter = {.kind = WAITER_DESTROY};
 	struct wait_node node = {.waiter = &waiter};
 
 	lock(f);
-	if (f->held && state_of(f) == INTRO_FUTURE_PENDING) {
+	if (is(f, FUTURE_HELD) && state_of(f) == INTRO_FUTURE_PENDING) {
 		unlock(f);
 		intro_future_cancel(future);
 		lock(f);
 	}
-	if (f->held && state_of(f) == INTRO_FUTURE_CANCELLED)
+	if (is(f, FUTURE_HELD) && state_of(f) == INTRO_FUTURE_CANCELLED)
 		take_back(f);
-	if (f->held || f->busy) {
+	if (is(f, FUTURE_HELD | FUTURE_BUSY)) {
 		intro__wait_link(f, &node);
 		unlock(f);
 		intro__waiter_sleep(&waiter, INTRO_FOREVER);
 		lock(f);
 	}
 	unlock(f);
+}
+
+void intro_future_destroy(struct intro_future *future)
+{
+	struct future *f = intro__future(future);
+
+	if (is(f, FUTURE_HELD | FUTURE_BUSY | FUTURE_LOCKED))
+		wait_until_let_go(future);
 	if (f->owns_bytes)
 		free(f->result.data);
-	pthread_mutex_destroy(&f->lock);
 }

@@ -5,20 +5,23 @@
  * future_private.h - what is inside a future, and how executors end one.
  *
  * Rules
- *   1. `lock` guards all but `state` and `task`, which are written under it and may be read
- *      without. PENDING -> RUNNING alone is made without it, by compare-and-swap; so is its
- *      rival PENDING -> CANCELLED, under the lock.
- *   2. A future that is held belongs to its executor until it is FINISHED or
- *      CANCELLED_AND_NOTIFIED; whoever makes it so clears `held` under the lock and touches the
- * future no more, except to run callbacks, which `busy` announces. destroy waits for both.
+ *   1. `word` is the state, the lock and what else changes with them. Every change of it is a
+ *      read-modify-write that leaves the other bits alone. The lock guards all other members.
+ *      PENDING -> RUNNING alone is made without the lock; so is its rival, PENDING -> CANCELLED,
+ *      under it. Whoever finds a future over and not LOCKED may read its result without.
+ *   2. A future that is HELD belongs to its executor until it is FINISHED or
+ *      CANCELLED_AND_NOTIFIED; whoever makes it so clears HELD under the lock and touches the
+ *      future no more, except to run callbacks, which BUSY announces. destroy waits for both.
  *   3. `work` is the executor's while the future is held; the result takes its place at the end.
- *   4. Lock order: future.lock, then a waiter's lock. Executors' locks and a
- *      future's are never held together.
+ *   4. Lock order: future, then a waiter's lock. Executors' locks and a future's are never held
+ *      together.
  *   5. Marks that tell of a change of state are written under the lock, so their order is the
  *      order of the changes.
  */
 #include <pthread.h>
 #include <stdatomic.h>
+
+#include "futex.h"
 
 #include <introspect/executor.h>
 #include <introspect/future.h>
@@ -30,41 +33,92 @@
 struct future;
 struct wait_node;
 
+/* Of word. */
+#define FUTURE_STATE 0x07u    /* enum intro_future_state */
+#define FUTURE_HELD 0x08u     /* by an executor */
+#define FUTURE_BUSY 0x10u     /* callbacks of the one that ended it are running */
+#define FUTURE_LISTENED 0x20u /* it has, or had, waiters or callbacks */
+#define FUTURE_LOCKED 0x40u
+#define FUTURE_SLEEPERS 0x80u /* somebody sleeps until it is unlocked */
+#define FUTURE_SPINS 0x100u   /* held by an executor whose readers may spin */
+
 /* What an executor keeps in a future that it holds. */
 struct future_work {
-	struct future *next, *prev; /* in one of the executor's queues */
 	intro_task_fn fn;
 	const void *arg;
 	size_t size;
+	void *place;		    /* where a thread pool's queue has it */
+	struct future *next, *prev; /* in a process pool's queues */
+	int64_t submitted;	    /* ns; of a pool that times its tasks */
 	unsigned char inlined[INTRO__INLINE_BYTES];
 };
 
-/* What a submitter, a worker and a reader share is in the first two lines of cache. */
+/* What a submitter and a worker share of a task that nobody waits for is in the first line. */
 struct future {
-	pthread_mutex_t lock;
-	_Atomic uint32_t state; /* enum intro_future_state */
-	bool held;
-	bool busy;	 /* callbacks of the one that ended it are running */
+	_Atomic uint32_t word;
 	bool failed;	 /* FINISHED with `error` */
 	bool owns_bytes; /* result.data is ours to free */
 	uint32_t pool;
 	uint32_t name;
-	_Atomic uint64_t task;		 /* written under the lock */
+	_Atomic uint64_t task;		 /* stored after pool and name */
 	struct intro_executor *executor; /* while held */
-	struct wait_node *waiters;
-	struct intro_done_callback *callbacks;
 	union {
 		struct future_work work;
 		struct {
 			struct intro_result result;
-			struct intro_error error;
+			struct intro_error error; /* only if `failed` */
 		};
 	};
+	struct wait_node *waiters;
+	struct intro_done_callback *callbacks;
 };
 
-_Static_assert(offsetof(struct future, work.inlined) <= 128, "struct future: hot part");
+_Static_assert(offsetof(struct future, work.next) <= 64, "struct future: hot part");
 _Static_assert(sizeof(struct future) <= sizeof(struct intro_future), "struct intro_future");
 _Static_assert(_Alignof(struct future) <= _Alignof(struct intro_future), "struct intro_future");
+
+/* `word` with `clear` cleared and `set` set; returns what it was. release and acquire. */
+static inline uint32_t intro__future_change(struct future *f, uint32_t clear, uint32_t set)
+{
+	uint32_t was = atomic_load_explicit(&f->word, memory_order_relaxed);
+
+	while (!atomic_compare_exchange_weak_explicit(&f->word, &was, (was & ~clear) | set,
+						      memory_order_acq_rel, memory_order_relaxed))
+		;
+	return was;
+}
+
+void intro__future_lock_slowly(struct future *f);
+
+static inline void intro__future_lock(struct future *f)
+{
+	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
+
+	if ((word & FUTURE_LOCKED) ||
+	    !atomic_compare_exchange_strong_explicit(&f->word, &word, word | FUTURE_LOCKED,
+						     memory_order_acquire, memory_order_relaxed))
+		intro__future_lock_slowly(f);
+}
+
+/* Unlocks, and with the same store clears and sets what else has changed. */
+static inline void intro__future_unlock_as(struct future *f, uint32_t clear, uint32_t set)
+{
+	uint32_t was = intro__future_change(f, clear | FUTURE_LOCKED | FUTURE_SLEEPERS, set);
+
+	if (was & FUTURE_SLEEPERS)
+		intro__futex_wake(&f->word);
+}
+
+static inline void intro__future_unlock(struct future *f)
+{
+	intro__future_unlock_as(f, 0, 0);
+}
+
+static inline enum intro_future_state intro__future_state(const struct future *f)
+{
+	return (enum intro_future_state)(atomic_load_explicit(&f->word, memory_order_acquire) &
+					 FUTURE_STATE);
+}
 
 static inline struct future *intro__future(struct intro_future *future)
 {

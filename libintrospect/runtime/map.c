@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "executor_private.h"
 #include "futex.h"
+#include "map_private.h"
 
 /* An item of a chunk run by a thread. */
 struct item {
@@ -43,19 +43,6 @@ struct item_reply {
 	uint64_t size;
 };
 #define PAD(bytes) (((bytes) + 15) & ~(size_t)15)
-
-struct map {
-	struct intro_executor *executor;
-	struct intro_future *future;
-	struct chunk *chunk;
-	struct item *item; /* threads only */
-	unsigned char *request;
-	size_t n, per_chunk, chunks;
-	size_t submitted; /* chunks */
-	size_t item_size;
-	intro_map_done_fn done;
-	void *ctx;
-};
 
 static int call_item(struct intro_call *outer, intro_task_fn fn, const void *arg, size_t size,
 		     struct call_state *state)
@@ -189,7 +176,7 @@ static int give_copied(struct map *m, size_t index, unsigned char **at)
 	return give_error(m, index, &error);
 }
 
-static int give_chunk(struct map *m, size_t c, int64_t deadline)
+int intro__map_give(struct map *m, size_t c, int64_t deadline)
 {
 	size_t first = c * m->per_chunk, n = m->chunk[c].n;
 	int64_t left = deadline == INTRO_FOREVER ? INTRO_FOREVER : deadline - intro__now();
@@ -246,8 +233,7 @@ static int map_alloc(struct map *m, intro_task_fn fn, const void *items)
 	return 0;
 }
 
-/* What has not started never will; what runs is waited for: it uses our memory and the caller's. */
-static void map_end(struct map *m)
+void intro__map_end(struct map *m)
 {
 	for (size_t c = m->submitted; c-- > 0;)
 		intro_future_cancel(&m->future[c]);
@@ -259,6 +245,24 @@ static void map_end(struct map *m)
 	free(m->item);
 	free(m->chunk);
 	free(m->future);
+}
+
+int intro__map_begin(struct map *m, intro_task_fn fn, const void *items)
+{
+	int err;
+
+	if (!fn || !m->done || (m->n && m->item_size && !items))
+		return -EINVAL;
+	if (!m->n)
+		return 0;
+	m->chunks = m->n / m->per_chunk + (m->n % m->per_chunk != 0);
+	err = map_alloc(m, fn, items);
+	for (size_t c = 0; !err && c < m->chunks; c++) {
+		intro_future_init(&m->future[c]);
+		err = submit_chunk(m, c);
+		m->submitted = c + 1;
+	}
+	return err;
 }
 
 int intro_executor_map(struct intro_executor *executor, intro_task_fn fn, const void *items,
@@ -274,19 +278,9 @@ int intro_executor_map(struct intro_executor *executor, intro_task_fn fn, const 
 	int64_t deadline = intro__deadline(timeout_ns);
 	int err;
 
-	if (!fn || !done || (n && item_size && !items))
-		return -EINVAL;
-	if (!n)
-		return 0;
-	m.chunks = n / m.per_chunk + (n % m.per_chunk != 0);
-	err = map_alloc(&m, fn, items);
-	for (size_t c = 0; !err && c < m.chunks; c++) {
-		intro_future_init(&m.future[c]);
-		err = submit_chunk(&m, c);
-		m.submitted = c + 1;
-	}
+	err = intro__map_begin(&m, fn, items);
 	for (size_t c = 0; !err && c < m.chunks; c++)
-		err = give_chunk(&m, c, deadline);
-	map_end(&m);
+		err = intro__map_give(&m, c, deadline);
+	intro__map_end(&m);
 	return err;
 }

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
+#include "futex.h"
 #include "process_link.h"
 
 /* A worker that closed its socket is about to end. One that does not (it exec'ed) is killed. */
@@ -41,6 +43,10 @@ int intro__link_start(struct link *link, pid_t parent, const sigset_t *signals, 
 	int pair[2], err = 0;
 
 	link->fd = link->pidfd = -1;
+	link->begin = link->end = 0;
+	link->replying = link->retiring = link->answered = false;
+	link->given = 0;
+	link->born = intro__now();
 	intro__worker_name(link->executor, link->index, link->name, sizeof(link->name));
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return -errno;
@@ -73,6 +79,7 @@ void intro__link_hand(struct link *link, struct future *f)
 	intro_mark_take(intro_future_id(intro__public(f)), link->executor->pool,
 			(uint32_t)link->pid);
 	queue_push(&link->handed, f);
+	link->given++;
 	if (!link->unsent) {
 		link->unsent = f;
 		link->sent = 0;
@@ -101,7 +108,8 @@ static int send_more(struct link *link)
 		return errno == EINTR ? 0 : -errno;
 	link->sent += (size_t)n;
 	if (link->sent == sizeof(request) + f->work.size) {
-		intro__payload_free(f);
+		if (!link->keeps)
+			intro__payload_free(f);
 		link->unsent = f->work.next;
 		link->sent = 0;
 	}
@@ -122,6 +130,12 @@ static void finish_reply(struct link *link)
 	struct future_end end = {.mark = INTRO_KIND_RESULT, .status = INTRO_STATUS_OK};
 	struct intro_error error;
 
+	link->answered = true;
+	intro__payload_free(f);
+	intro__count_task(&link->counts, link->reply.code);
+	if (link->executor->timed)
+		intro__count_times(&link->counts, link->reply.began - f->work.submitted,
+				   link->reply.ended - link->reply.began);
 	if (link->reply.code) {
 		error.code = link->reply.code;
 		memcpy(error.text, link->text, sizeof(error.text));
@@ -273,28 +287,14 @@ void intro__link_reap(struct link *link, char *how, size_t size)
 {
 	struct pollfd ended = {.fd = link->pidfd, .events = POLLIN};
 	bool lingers = poll(&ended, 1, END_GRACE_MS) == 0;
-	siginfo_t info = {0};
-	const char *abbreviation;
 	int err;
 
 	if (lingers)
 		intro__link_kill(link);
-	do
-		err = waitid(P_PIDFD, (id_t)link->pidfd, &info, WEXITED) ? errno : 0;
-	while (err == EINTR);
+	err = intro__child_wait(link->pidfd, how, size);
 	close_fd(&link->pidfd);
-	if (err)
-		snprintf(how, size, "is gone, its status was taken by other code");
-	else if (lingers)
+	if (lingers && err >= 0)
 		snprintf(how, size, "left its pool without ending");
-	else if (info.si_code == CLD_EXITED)
-		snprintf(how, size, "exited with status %d", info.si_status);
-	else {
-		abbreviation = sigabbrev_np(info.si_status);
-		snprintf(how, size, "was killed by signal %d (%s%s)%s", info.si_status,
-			 abbreviation ? "SIG" : "", abbreviation ? abbreviation : "unknown",
-			 info.si_code == CLD_DUMPED ? ", core dumped" : "");
-	}
 }
 
 void intro__link_drop(struct link *link, const struct intro_error *error)

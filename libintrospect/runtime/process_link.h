@@ -17,11 +17,18 @@ struct link {
 	int fd;	   /* non-blocking; -1: none */
 	int pidfd; /* -1: no process, or reaped */
 	char name[INTRO__NAME_BYTES + 16];
+	bool keeps;	/* payloads until the reply: they may have to be sent to another worker */
+	bool retiring;	/* it was told to end after what it was handed */
+	bool answered;	/* any task */
+	unsigned given; /* how many tasks this process was handed */
+	int64_t born;
 
 	struct queue
 		handed; /* in the order they will be answered; the first is the one that runs */
 	struct future *unsent; /* the first of `handed` that is not sent whole; NULL: none */
 	size_t sent;	       /* bytes of its request */
+
+	struct intro__counts counts;
 
 	unsigned char in[4096]; /* replies received and not yet taken: [begin, end) */
 	size_t begin, end;

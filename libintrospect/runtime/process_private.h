@@ -21,6 +21,7 @@ struct wire_reply {
 	int32_t code;
 	uint32_t text;
 	uint64_t size;
+	int64_t began, ended; /* ns; of a pool that times its tasks */
 };
 
 /* What a worker knows when it is born. */
@@ -31,6 +32,19 @@ struct worker_birth {
 	pid_t parent;		 /* who must be its parent; otherwise that has died already */
 	const sigset_t *signals; /* blocked in the thread that made the pool */
 };
+
+/*
+ * A process executor, or (`replaces`) what is under a process pool: a worker that dies takes the
+ * task with it that it ran, which fails with -EOWNERDEAD; what it was handed ahead goes to others,
+ * and a new worker takes its place. Only a failed initializer, workers that die as soon as they
+ * are born, and a fork that fails break the pool then.
+ */
+struct intro_executor *intro__process_executor_new(const struct intro_executor_options *options,
+						   bool replaces);
+/* Whether this thread is its manager, which cannot wait for itself. */
+bool intro__process_executor_manages(const struct intro_executor *executor);
+/* Kills all workers; what is not finished fails with -ECANCELED. Does not wait. */
+void intro__process_executor_terminate(struct intro_executor *executor);
 
 /* The life of a worker, from fork on. */
 void intro__process_worker(const struct worker_birth *birth) __attribute__((noreturn));

@@ -3,21 +3,19 @@
  * process_worker.c - the worker's side of a process pool.
  *
  * A worker is a fork of the program. It runs tasks until its socket ends (the pool shuts
- * down) and dies at once with its parent. Signal handlers of the program are not the worker's: what
- * was handled is back at its default, but SIGINT is ignored, since a terminal sends it to the
- * parent as well, and the parent decides.
+ * down) and dies at once with its parent. Its signals: child.h.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "marks_private.h"
 #include "process_private.h"
 
@@ -34,19 +32,6 @@ struct worker {
 	unsigned char *payload;
 	size_t capacity;
 };
-
-static __attribute__((noreturn)) void quit(int status)
-{
-	fflush(stdout);
-	fflush(stderr);
-	intro__slot_release();
-	/*
-	 * Not even _exit: a leak checker hooked into that would miss the threads that are not
-	 * in this process, and take what they own for lost.
-	 */
-	syscall(SYS_exit_group, status);
-	__builtin_unreachable();
-}
 
 static ssize_t receive(int fd, void *to, size_t size)
 {
@@ -87,7 +72,7 @@ static void read_exactly(struct worker *w, void *to, size_t size)
 		}
 		if (got <= 0) {
 			intro_mark_worker_stop(w->birth->executor->pool, w->birth->index);
-			quit(0);
+			intro__child_quit(0);
 		}
 	}
 }
@@ -106,7 +91,7 @@ static void write_reply(struct worker *w, const struct wire_reply *reply, const 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			quit(1); /* nobody is there to hear it */
+			intro__child_quit(1); /* nobody is there to hear it */
 		while (message.msg_iovlen && (size_t)n >= message.msg_iov->iov_len) {
 			n -= (ssize_t)message.msg_iov->iov_len;
 			message.msg_iov++;
@@ -133,7 +118,11 @@ static void run(struct worker *w, intro_task_fn fn, const void *arg, size_t size
 
 	if (task)
 		intro_mark_start(task, w->birth->executor->pool);
+	if (w->birth->executor->timed)
+		reply.began = intro__now();
 	reply.code = fn(&call);
+	if (w->birth->executor->timed)
+		reply.ended = intro__now();
 	if (task)
 		intro_mark_end(task, reply.code ? INTRO_STATUS_FAILED : INTRO_STATUS_OK, 0);
 	else
@@ -146,7 +135,7 @@ static void run(struct worker *w, intro_task_fn fn, const void *arg, size_t size
 		write_reply(w, &reply, state.text, state.result.data);
 	free(state.result.data);
 	if (!task && reply.code)
-		quit(1);
+		intro__child_quit(1);
 }
 
 static int no_memory(struct intro_call *call)
@@ -192,27 +181,6 @@ static void run_next(struct worker *w)
 	}
 }
 
-/* Those that a fault raises stay with whoever handles them: a sanitizer, a crash reporter. */
-static bool is_fault(int sig)
-{
-	return sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL ||
-	       sig == SIGABRT || sig == SIGTRAP || sig == SIGSYS;
-}
-
-static void reset_signals(const sigset_t *mask)
-{
-	struct sigaction action;
-
-	for (int sig = 1; sig < NSIG; sig++) {
-		if (is_fault(sig) || sigaction(sig, NULL, &action))
-			continue;
-		if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN)
-			signal(sig, SIG_DFL);
-	}
-	signal(SIGINT, SIG_IGN);
-	pthread_sigmask(SIG_SETMASK, mask, NULL);
-}
-
 void intro__process_worker(const struct worker_birth *birth)
 {
 	struct worker *w;
@@ -221,7 +189,10 @@ void intro__process_worker(const struct worker_birth *birth)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != birth->parent)
 		_exit(1);
-	reset_signals(birth->signals);
+	intro__child_signals(birth->signals);
+	/* what waits in their buffers is the parent's to write */
+	__fpurge(stdout);
+	__fpurge(stderr);
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		_exit(1);

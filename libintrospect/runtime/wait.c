@@ -3,14 +3,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "futex.h"
+#include "executor_private.h"
+#include "spin.h"
 #include "waiter.h"
+
+/* How long a reader looks before it sleeps. */
+#define READER_SPIN_NS 30000
+
+/* Readers of many futures sleep for single ones so often before they wait for all at once. */
+#define BACKWARDS_SLEEPS 4
 
 /* As many futures are waited for without an allocation. */
 #define NODES_ON_STACK 16
 
 void intro__wait_link(struct future *f, struct wait_node *node)
 {
+	uint32_t was = intro__future_change(f, 0, FUTURE_LISTENED);
+
+	if (was & FUTURE_SPINS)
+		node->waiter->spins = true;
 	node->next = f->waiters;
 	node->link = &f->waiters;
 	if (node->next)
@@ -29,35 +40,40 @@ void intro__wait_unlink(struct wait_node *node)
 	node->link = NULL;
 }
 
-static bool fire(struct waiter *w, uint64_t task)
+static enum waiter_told fire(struct waiter *w, uint64_t task)
 {
-	uint32_t unfired = 0;
+	uint32_t was = atomic_load_explicit(&w->fired, memory_order_relaxed);
 
-	if (atomic_load_explicit(&w->fired, memory_order_relaxed))
-		return false;
-	/* only the one who wins may set `task`, and it must be there when `fired` is 2 */
-	if (!atomic_compare_exchange_strong_explicit(&w->fired, &unfired, 1, memory_order_relaxed,
-						     memory_order_relaxed))
-		return false;
+	/* only the one who wins may set `task`, and it must be there when it is FIRED */
+	do
+		if (was == WAITER_FIRING || was == WAITER_FIRED)
+			return WAITER_NOT_YET;
+	while (!atomic_compare_exchange_weak_explicit(&w->fired, &was, WAITER_FIRING,
+						      memory_order_relaxed, memory_order_relaxed));
 	atomic_store_explicit(&w->task, task, memory_order_relaxed);
-	atomic_store_explicit(&w->fired, 2, memory_order_release);
-	return true;
+	atomic_store_explicit(&w->fired, WAITER_FIRED, memory_order_release);
+	return was == WAITER_ASLEEP ? WAITER_WAKES : WAITER_FIRES;
 }
 
-static bool tell_as_completed(struct waiter *w, struct wait_node *node, uint64_t task)
+static enum waiter_told tell_as_completed(struct waiter *w, struct wait_node *node, uint64_t task)
 {
-	bool woken = false;
+	enum waiter_told told = WAITER_NOT_YET;
 
 	pthread_mutex_lock(&w->lock);
 	*w->ready_end = node;
 	w->ready_end = &node->next;
 	if (w->asleep)
-		woken = fire(w, task);
+		told = fire(w, task);
 	pthread_mutex_unlock(&w->lock);
-	return woken;
+	return told;
 }
 
-bool intro__waiter_tell(struct wait_node *node, uint64_t task, bool failed)
+static bool is_last(struct waiter *w)
+{
+	return atomic_fetch_sub_explicit(&w->left, 1, memory_order_acq_rel) == 1;
+}
+
+enum waiter_told intro__waiter_tell(struct wait_node *node, uint64_t task, bool failed)
 {
 	struct waiter *w = node->waiter;
 
@@ -65,13 +81,10 @@ bool intro__waiter_tell(struct wait_node *node, uint64_t task, bool failed)
 	case WAITER_AS_COMPLETED:
 		return tell_as_completed(w, node, task);
 	case WAITER_ALL:
-		return atomic_fetch_sub_explicit(&w->left, 1, memory_order_acq_rel) == 1 &&
-		       fire(w, task);
+		return is_last(w) ? fire(w, task) : WAITER_NOT_YET;
 	case WAITER_EXCEPTION:
 		/* both, always: the last one must find that it is the last */
-		if (atomic_fetch_sub_explicit(&w->left, 1, memory_order_acq_rel) == 1 || failed)
-			return fire(w, task);
-		return false;
+		return is_last(w) || failed ? fire(w, task) : WAITER_NOT_YET;
 	default:
 		return fire(w, task);
 	}
@@ -79,14 +92,28 @@ bool intro__waiter_tell(struct wait_node *node, uint64_t task, bool failed)
 
 int intro__waiter_sleep(struct waiter *w, int64_t deadline)
 {
+	struct spin spin = {0};
+	bool spins = w->spins;
 	uint32_t fired;
 
-	while ((fired = atomic_load_explicit(&w->fired, memory_order_acquire)) != 2)
-		if (intro__futex_wait(&w->fired, fired, deadline) == -ETIMEDOUT &&
-		    atomic_load_explicit(&w->fired, memory_order_acquire) == 0)
+	while (spins && atomic_load_explicit(&w->fired, memory_order_acquire) != WAITER_FIRED)
+		spins = spin_once(&spin, READER_SPIN_NS);
+	for (;;) {
+		fired = atomic_load_explicit(&w->fired, memory_order_acquire);
+		if (fired == WAITER_FIRED)
+			return 0;
+		if (fired == WAITER_FIRING)
+			sched_yield();
+		else if (fired == WAITER_AWAKE)
+			atomic_compare_exchange_strong_explicit(&w->fired, &fired, WAITER_ASLEEP,
+								memory_order_relaxed,
+								memory_order_relaxed);
+		else if (intro__futex_wait(&w->fired, WAITER_ASLEEP, deadline) == -ETIMEDOUT &&
+			 atomic_load_explicit(&w->fired, memory_order_acquire) == WAITER_ASLEEP)
 			return -ETIMEDOUT;
-	return 0;
+	}
 }
+
 static uint64_t task_of(struct future *f)
 {
 	return atomic_load_explicit(&f->task, memory_order_relaxed);
@@ -95,8 +122,12 @@ static uint64_t task_of(struct future *f)
 /* Not CANCELLED alone: like Python's, waits are over when the pool has let go of the future. */
 static bool is_over(struct future *f)
 {
-	return atomic_load_explicit(&f->state, memory_order_acquire) >=
-	       INTRO_FUTURE_CANCELLED_AND_NOTIFIED;
+	return intro__future_state(f) >= INTRO_FUTURE_CANCELLED_AND_NOTIFIED;
+}
+
+static bool tell_at_once(struct wait_node *node, struct future *f)
+{
+	return intro__waiter_tell(node, task_of(f), f->failed) != WAITER_NOT_YET;
 }
 
 /* Links the nodes, or tells the waiter at once. true: the waiter fired for one that was done. */
@@ -111,15 +142,15 @@ static bool wait_begin(struct waiter *w, struct wait_node *nodes,
 		nodes[i] = (struct wait_node){.waiter = w, .was_over = is_over(f)};
 		/* the state is stored last: what there is to know is known without the lock */
 		if (nodes[i].was_over) {
-			fired |= intro__waiter_tell(&nodes[i], task_of(f), f->failed);
+			fired |= tell_at_once(&nodes[i], f);
 			continue;
 		}
-		pthread_mutex_lock(&f->lock);
+		intro__future_lock(f);
 		if (is_over(f))
-			fired |= intro__waiter_tell(&nodes[i], task_of(f), f->failed);
+			fired |= tell_at_once(&nodes[i], f);
 		else
 			intro__wait_link(f, &nodes[i]);
-		pthread_mutex_unlock(&f->lock);
+		intro__future_unlock(f);
 	}
 	return fired;
 }
@@ -136,10 +167,10 @@ static int wait_finish(struct wait_node *nodes, struct intro_future *const *futu
 		bool over = nodes[i].was_over;
 
 		if (!over) {
-			pthread_mutex_lock(&f->lock);
+			intro__future_lock(f);
 			over = is_over(f);
 			intro__wait_unlink(&nodes[i]);
-			pthread_mutex_unlock(&f->lock);
+			intro__future_unlock(f);
 		}
 		count += over;
 		if (done)
@@ -160,30 +191,61 @@ static enum waiter_kind kind_of(enum intro_wait_when when)
 	}
 }
 
-int intro_future_wait(struct intro_future *const *futures, size_t n, enum intro_wait_when when,
-		      int64_t timeout_ns, bool *done)
+static int wait_linked(struct intro_future *const *futures, size_t n, enum waiter_kind kind,
+		       int64_t deadline, bool *done)
 {
 	struct wait_node few[NODES_ON_STACK], *nodes = few;
-	struct waiter w = {.kind = kind_of(when), .left = n};
-	int64_t deadline = intro__deadline(timeout_ns);
+	struct waiter w = {.kind = kind, .left = n};
 	bool at_once;
 	int count;
 
-	if (!n)
-		return 0;
 	if (n > NODES_ON_STACK && !(nodes = malloc(n * sizeof(*nodes))))
 		return -ENOMEM;
 	at_once = wait_begin(&w, nodes, futures, n);
-	if (!at_once && timeout_ns > 0)
+	if (!at_once && deadline)
 		intro__waiter_sleep(&w, deadline);
 	count = wait_finish(nodes, futures, n, done);
 	if (nodes != few)
 		free(nodes);
-	if (!atomic_load_explicit(&w.fired, memory_order_acquire))
+	if (atomic_load_explicit(&w.fired, memory_order_acquire) != WAITER_FIRED)
 		return -ETIMEDOUT;
 	if (!at_once && w.task)
 		intro_mark_wake(w.task);
 	return count;
+}
+
+/*
+ * All of many: the last ones first, one after the other, as those before them are over by then if
+ * they were submitted in this order; so none of those gets a node. Returns how many are left,
+ * at the begin, when this did not help.
+ */
+static size_t wait_backwards(struct intro_future *const *futures, size_t n, int64_t deadline)
+{
+	for (unsigned sleeps = 0; n; n--) {
+		if (is_over(intro__future(futures[n - 1])))
+			continue;
+		if (sleeps++ == BACKWARDS_SLEEPS ||
+		    wait_linked(&futures[n - 1], 1, WAITER_ALL, deadline, NULL) < 0)
+			break;
+	}
+	return n;
+}
+
+int intro_future_wait(struct intro_future *const *futures, size_t n, enum intro_wait_when when,
+		      int64_t timeout_ns, bool *done)
+{
+	int64_t deadline = intro__deadline(timeout_ns);
+	size_t left = n;
+	int count;
+
+	if (n > NODES_ON_STACK && kind_of(when) == WAITER_ALL)
+		left = wait_backwards(futures, n, deadline);
+	for (size_t i = left; done && i < n; i++)
+		done[i] = true;
+	if (!left)
+		return (int)n;
+	count = wait_linked(futures, left, kind_of(when), deadline, done);
+	return count < 0 ? count : (int)(n - left) + count;
 }
 
 struct intro_as_completed {
@@ -297,13 +359,13 @@ int intro_as_completed_next(struct intro_as_completed *it, int64_t timeout_ns, s
 	pthread_mutex_unlock(&w->lock);
 	f = intro__future(it->futures[*index]);
 	/* its lock: the end is marked before this, and whoever ended it is done with our node */
-	pthread_mutex_lock(&f->lock);
+	intro__future_lock(f);
 	task = task_of(f);
 	if (task && slept)
 		intro_mark_wake(task);
 	else if (task)
 		intro_mark_read(task);
-	pthread_mutex_unlock(&f->lock);
+	intro__future_unlock(f);
 	return 1;
 }
 

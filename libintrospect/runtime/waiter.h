@@ -20,9 +20,17 @@ enum waiter_kind {
 	WAITER_AS_COMPLETED,
 };
 
+enum waiter_fired {
+	WAITER_AWAKE = 0, /* not fired; its reader looks at it */
+	WAITER_FIRING = 1,
+	WAITER_FIRED = 2,
+	WAITER_ASLEEP = 3, /* not fired; its reader sleeps */
+};
+
 struct waiter {
 	enum waiter_kind kind;
-	_Atomic uint32_t fired; /* the futex */
+	bool spins;		/* its reader looks a while before it sleeps */
+	_Atomic uint32_t fired; /* enum waiter_fired; the futex */
 	_Atomic size_t left;	/* ALL, EXCEPTION */
 	_Atomic uint64_t task;	/* of the future that fired it: set before */
 	/* AS_COMPLETED: guards the rest */
@@ -41,11 +49,13 @@ struct wait_node {
 void intro__wait_link(struct future *future, struct wait_node *node);
 void intro__wait_unlink(struct wait_node *node);
 
-/*
- * The future of the node has ended, and the node is not linked (any more). true: this very end
- * fired the waiter; wake it when the lock is released.
- */
-bool intro__waiter_tell(struct wait_node *node, uint64_t task, bool failed);
+enum waiter_told {
+	WAITER_NOT_YET = 0, /* more must end, or it was fired before */
+	WAITER_FIRES = 1,   /* this very end fired it */
+	WAITER_WAKES = 2,   /* and it is to be woken when the lock is released */
+};
+/* The future of the node has ended, and the node is not linked (any more). */
+enum waiter_told intro__waiter_tell(struct wait_node *node, uint64_t task, bool failed);
 
 /* Sleeps until fired, or -ETIMEDOUT. */
 int intro__waiter_sleep(struct waiter *waiter, int64_t deadline);

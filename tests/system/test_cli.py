@@ -18,7 +18,7 @@ from tap import INTROSPECT, ROOT, Tap, cannot_trace, run
 
 tap = Tap()
 COMMANDS = "run", "record", "report", "tasks", "threads", "workload", "doctor"
-ACCOUNTS = "queued", "running", "runnable", "blocked", "delivered", "unknown"
+ACCOUNTS = "queued", "running", "runnable", "blocked", "unmounted", "delivered", "unknown"
 U64 = 2**64
 
 
@@ -89,7 +89,7 @@ TASK = {
 TRACE = {"duration_ns": is_count, "events": is_count, "lost": is_count, "source": str,
          "kernel": str, "cpus": is_count, "nodes": is_count, "command": str}
 POOL = {
-    "id": is_count, "name": str, "kind": lambda k: k in ("thread", "process", "marked"),
+    "id": is_count, "name": str, "kind": lambda k: k in ("thread", "process", "own", "marked"),
     "workers": list, "submitted": is_count, "finished": is_count, "failed": is_count,
     "cancelled": is_count, "ledger": LEDGER,
     "wall_ns": {q: is_count for q in ("p50", "p90", "p99", "max", "sum")},
@@ -102,7 +102,7 @@ THREAD = {
 }
 
 
-def six(ledger):
+def total(ledger):
     return sum(ledger[f"{a}_ns"] for a in ACCOUNTS)
 
 
@@ -110,9 +110,9 @@ def check_task(task, from_middle=False):
     found = wrong(task, TASK)
     if found:
         return found
-    if six(task["ledger"]) != task["wall_ns"]:
-        found.append(f"{six(task['ledger'])} is not wall_ns {task['wall_ns']}")
-    for account in "queued", "runnable", "blocked", "delivered", "unknown":
+    if total(task["ledger"]) != task["wall_ns"]:
+        found.append(f"{total(task['ledger'])} is not wall_ns {task['wall_ns']}")
+    for account in "queued", "runnable", "blocked", "unmounted", "delivered", "unknown":
         if sum(task[account].values()) != task["ledger"][f"{account}_ns"]:
             found.append(f"{account}: {task[account]} is not {task['ledger']}")
     times = [task[t] for t in ("submit_ns", "start_ns", "end_ns") if task[t]]

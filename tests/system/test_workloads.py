@@ -19,10 +19,11 @@ NAMES = ["cpu", "gil", "io", "lock", "map", "mixed", "oversubscribed", "procs", 
 
 def usage(tap):
     run = truth.introspect("workload")
-    tap.ok(run.returncode == 0 and [line.split()[0] for line in run.stdout.splitlines()] == NAMES,
+    names = [line.split()[0] for line in run.stdout.splitlines()]
+    tap.ok(run.returncode == 0 and set(NAMES) <= set(names) and names == sorted(set(names)),
            "without a name all are listed", run.stdout + run.stderr)
     run = truth.introspect("workload", "--json")
-    tap.ok(run.returncode == 0 and [w["name"] for w in json.loads(run.stdout)] == NAMES, "and as JSON")
+    tap.ok(run.returncode == 0 and [w["name"] for w in json.loads(run.stdout)] == names, "and as JSON")
     for what, args in {"an unknown workload": ["nosuch"], "an unknown option": ["cpu", "--nosuch"],
                        "two workloads": ["cpu", "sleep"], "no workers": ["cpu", "--workers", "0"],
                        "tasks that are no number": ["cpu", "--tasks", "1x"],

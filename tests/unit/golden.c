@@ -234,13 +234,24 @@ static bool read_mark(struct words *words, struct intro_rec_mark *mark)
 		mark->a = (uint32_t)take_number(words, "pool");
 		mark->b = (uint32_t)take_number(words,
 						mark->rec.kind == INTRO_KIND_TAKE ? "to" : "name");
+		if (take(words, "fiber"))
+			mark->b = INTRO_START_FIBER;
 		return true;
+	case INTRO_KIND_MOUNT:
+		mark->a = (uint32_t)take_number(words, "pool");
+		return true;
+	case INTRO_KIND_UNMOUNT:
+		mark->a = take(words, "ready") ? INTRO_UNMOUNT_READY : 0;
+		if (take(words, "parked"))
+			mark->a = INTRO_UNMOUNT_PARKED;
+		return mark->a;
 	case INTRO_KIND_END:
 	case INTRO_KIND_RESULT:
 		return read_status(words, mark);
 	case INTRO_KIND_WAIT:
 	case INTRO_KIND_WAKE:
 	case INTRO_KIND_READ:
+	case INTRO_KIND_READY:
 		return true;
 	default:
 		return false;
@@ -249,11 +260,22 @@ static bool read_mark(struct words *words, struct intro_rec_mark *mark)
 
 static bool read_def(struct words *words, struct intro_rec_def *def)
 {
-	static const char *const kinds[] = {"marked", "thread", "process"};
+	static const char *const kinds[] = {"marked", "thread", "process", "own"};
 
+	if (take(words, "lock")) {
+		uint64_t address;
+
+		def->def = INTRO_DEF_LOCK;
+		def->id = (uint32_t)next_number(words);
+		def->rec.tid = (uint32_t)take_number(words, "pid");
+		address = take_number(words, "address");
+		def->workers = (uint32_t)address;
+		def->address_high = (uint32_t)(address >> 32);
+		return true;
+	}
 	def->def = take(words, "pool") ? INTRO_DEF_POOL : take(words, "name") ? INTRO_DEF_NAME : 0;
 	def->id = (uint32_t)next_number(words);
-	for (uint8_t i = 0; i < 3; i++)
+	for (uint8_t i = 0; i < 4; i++)
 		if (take(words, kinds[i]))
 			def->pool_kind = i;
 	snprintf(def->name, sizeof(def->name), "%s", next(words));
@@ -366,6 +388,8 @@ static void say_split(const struct intro_split *split, char *line, size_t size)
 		say(line, size, "%c", *text == ' ' ? '-' : *text);
 	if (split->detail == INTRO_DETAIL_MANY)
 		say(line, size, "@many");
+	else if (intro_cause_account(cause) == INTRO_BLOCKED && split->holder_name[0])
+		say(line, size, "@%s", split->holder_name);
 	else if (cause == INTRO_BLOCKED_LOCK || cause == INTRO_BLOCKED_CONDITION)
 		say(line, size, "@0x%" PRIx64, split->detail);
 	else if (cause == INTRO_BLOCKED_FUTURE)
@@ -424,7 +448,7 @@ void golden_render_thread(const struct intro_thread *thread, char *line, size_t 
 
 void golden_render_pool(const struct intro_pool *pool, char *line, size_t size)
 {
-	static const char *const kinds[] = {"marked", "thread", "process"};
+	static const char *const kinds[] = {"marked", "thread", "process", "own"};
 
 	line[0] = '\0';
 	say(line, size, "pool %u name:%s %s workers:%u first:%" PRIu64 " last:%" PRIu64, pool->id,

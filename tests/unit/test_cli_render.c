@@ -397,6 +397,29 @@ static void test_causes(void **state)
 	assert_string_equal(line, "");
 }
 
+/* A lock that has a name goes by it, also where addresses are left out; what is in it is hostile.
+ */
+static void test_named_locks(void **state)
+{
+	struct intro_ledger ledger = {.account = {[INTRO_BLOCKED] = 1000}, .splits = 3};
+	struct cause_sum most;
+	char line[256];
+
+	ledger.split[0] = (struct intro_split){
+		.cause = INTRO_BLOCKED_LOCK, .detail = INTRO_DETAIL_NAMED | 7, .ns = 600};
+	strcpy(ledger.split[0].holder_name, "accounts\x1b");
+	ledger.split[1] =
+		(struct intro_split){.cause = INTRO_BLOCKED_LOCK, .detail = 0x55c0, .ns = 300};
+	ledger.split[2] = (struct intro_split){
+		.cause = INTRO_BLOCKED_CONDITION, .detail = INTRO_DETAIL_NAMED | 8, .ns = 100};
+	causes_text(&ledger, INTRO_BLOCKED, 1000, (struct causes_room){200, 1}, true, line,
+		    sizeof(line));
+	assert_string_equal(line, "lock accounts\\x1b 60.0, lock 0x55c0 30.0, condition 10.0");
+	causes_most(&ledger, INTRO_BLOCKED, true, &most);
+	assert_string_equal(most.label, "lock accounts\\x1b");
+	assert_int_equal(most.ns, 600);
+}
+
 static void test_holders(void **state)
 {
 	static const char *const names[] = {"resize/0", "resize/1", "kworker/1:2", "a/", "/7", ""};
@@ -474,12 +497,13 @@ static void test_json_report(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ns),	  cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_escape),	  cmocka_unit_test(test_fit),
-		cmocka_unit_test(test_bar),	  cmocka_unit_test(test_table),
-		cmocka_unit_test(test_extremes),  cmocka_unit_test(test_report_says),
-		cmocka_unit_test(test_causes),	  cmocka_unit_test(test_holders),
-		cmocka_unit_test(test_json_task), cmocka_unit_test(test_json_report),
+		cmocka_unit_test(test_ns),	    cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_escape),	    cmocka_unit_test(test_fit),
+		cmocka_unit_test(test_bar),	    cmocka_unit_test(test_table),
+		cmocka_unit_test(test_extremes),    cmocka_unit_test(test_report_says),
+		cmocka_unit_test(test_causes),	    cmocka_unit_test(test_holders),
+		cmocka_unit_test(test_named_locks), cmocka_unit_test(test_json_task),
+		cmocka_unit_test(test_json_report),
 	};
 
 	/* The answers below are those of a UTF-8 terminal, whatever that of whoever tests. */

@@ -58,6 +58,9 @@
 	X(WAIT, 73, 1, intro_rec_mark, "wait")                                                     \
 	X(WAKE, 74, 1, intro_rec_mark, "wake")                                                     \
 	X(READ, 75, 1, intro_rec_mark, "read")                                                     \
+	X(MOUNT, 76, 1, intro_rec_mark, "mount")                                                   \
+	X(UNMOUNT, 77, 1, intro_rec_mark, "unmount")                                               \
+	X(READY, 78, 1, intro_rec_mark, "ready")                                                   \
 	/* collector: names that marks refer to by number */                                       \
 	X(DEF, 128, 2, intro_rec_def, "definition")
 
@@ -204,6 +207,14 @@ enum intro_status {
 #define INTRO_END_RESULT 1 /* END only: the result is set at the same moment, no RESULT follows */
 #define INTRO_END_WAITED 2 /* somebody is asleep waiting for just this: a WAKE follows */
 
+/* intro_rec_mark.b of START. */
+#define INTRO_START_FIBER 1 /* a fiber's: it may leave its thread and go on on another */
+/* intro_rec_mark.a of UNMOUNT: why a fiber left its thread. */
+enum intro_unmount {
+	INTRO_UNMOUNT_READY = 1,  /* it gave way, and could go on */
+	INTRO_UNMOUNT_PARKED = 2, /* it waits for something; READY tells when it has it */
+};
+
 /*
  * A mark. rec.tid is the thread that wrote it. Tasks and pools are numbers which the program
  * chose; a task number is used once.
@@ -215,13 +226,16 @@ enum intro_status {
  *   SUBMIT        task          pool                 name (a DEF), 0: none
  *   TAKE          task          pool                 tid of the worker it is handed to; none: it
  *                                                    is taken as it starts (thread pools)
- *   START         task          pool                 0      the function is entered
+ *   START         task          pool                 INTRO_START_*   the function is entered
  *   END           task          enum intro_status    INTRO_END_*   the function returned
  *   RESULT        task          enum intro_status    INTRO_END_*   its future has the result
  *   CANCEL        task          pool                 0      ends a task that never started
  *   WAIT          task          0                    0      this thread starts to wait for it
  *   WAKE          task          0                    0      ... and has it (or gave up)
  *   READ          task          0                    0      the result was read without a wait
+ *   MOUNT         task          pool                 0      this thread goes on with the fiber
+ *   UNMOUNT       task          enum intro_unmount   0      this thread lets go of the fiber
+ *   READY         task          0                    0      a parked fiber may go on; by any thread
  */
 struct intro_rec_mark {
 	struct intro_rec rec;
@@ -230,23 +244,27 @@ struct intro_rec_mark {
 	__u32 b;
 };
 
-enum intro_def { INTRO_DEF_NAME = 1, INTRO_DEF_POOL = 2 };
+enum intro_def { INTRO_DEF_NAME = 1, INTRO_DEF_POOL = 2, INTRO_DEF_LOCK = 3 };
 enum intro_pool_kind {
 	INTRO_POOL_MARKED = 0, /* a program's own, known by its marks alone */
 	INTRO_POOL_THREAD = 1,
 	INTRO_POOL_PROCESS = 2,
+	INTRO_POOL_OWN = 3, /* no pool: each task brings a worker of its own, made for it */
 };
 
 #define INTRO_DEF_BYTES 32
-/* DEF: what number `id` stands for. rec.tid: the pid that defined it. */
+/*
+ * DEF: what number `id` stands for. rec.tid: the pid that defined it. LOCK: the futex word at
+ * `address` of that process belongs to a lock which is called as the NAME of that id.
+ */
 struct intro_rec_def {
 	struct intro_rec rec;
 	__u32 id;
 	__u8 def;	/* enum intro_def: names and pools are numbered apart */
 	__u8 pool_kind; /* enum intro_pool_kind */
 	__u16 reserved0;
-	__u32 workers; /* POOL: how many it may have; 0 not known */
-	__u32 reserved1;
+	__u32 workers; /* POOL: how many it may have; 0 not known. LOCK: low half of its address */
+	__u32 address_high;	    /* LOCK */
 	char name[INTRO_DEF_BYTES]; /* NUL-padded; NUL-terminated */
 };
 

@@ -73,6 +73,17 @@ int intro_call_return(struct intro_call *call, void *data, size_t size);
 void intro_call_error(struct intro_call *call, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/*
+ * Asked before each submit: 0 lets it in; anything else is what submit returns, -EBUSY when it is
+ * positive. `backlog`: how many tasks wait in the pool's queue. Called by the submitter's thread.
+ */
+struct intro_check_and_reject {
+	int (*fn)(struct intro_executor *executor, uint64_t backlog, void *arg);
+	void *arg;
+};
+/* Rejects (-EBUSY) when `max_backlog` tasks wait or more: as futurist.rejection's of that name. */
+struct intro_check_and_reject intro_reject_when_reached(uint64_t max_backlog);
+
 /* Zero a struct, set size = sizeof, then what you need. */
 struct intro_executor_options {
 	size_t size;
@@ -86,6 +97,14 @@ struct intro_executor_options {
 	void *initarg;				     /* call->arg of the initializer */
 	size_t initarg_size;
 	unsigned prefetch; /* process pool: tasks handed to a worker ahead; 0: 1 */
+	/* process pool: after so many a worker ends, and a new one takes its place; 0: no limit */
+	unsigned max_tasks_per_worker;
+	/* All pools: */
+	struct intro_check_and_reject check_and_reject; /* fn NULL: nothing is rejected */
+	bool timed; /* statistics have times: three looks at the clock a task */
+	/* A dynamic pool: `workers` is the most it has. */
+	unsigned min_workers;	   /* 0: 1 */
+	double grow_at, shrink_at; /* (busy + queued) / workers; 0: 0.8 and 0.4 */
 };
 
 /* NULL and errno (EINVAL, E2BIG: options from a newer header, ENOMEM, or fork's). Thread workers
@@ -94,10 +113,25 @@ struct intro_executor *intro_thread_executor_new(const struct intro_executor_opt
 struct intro_executor *intro_process_executor_new(const struct intro_executor_options *options);
 
 /*
+ * A pool of threads that grows and shrinks between its bounds, as futurist's
+ * DynamicThreadPoolExecutor. min_workers are there from new on. A submit adds a worker when (busy +
+ * queued) / workers has reached grow_at. Idle workers leave in intro_executor_maintain alone, to be
+ * called now and then, by a periodic worker, say. EINVAL: min_workers above workers, a threshold
+ * that is negative or above 1000, shrink_at not below grow_at.
+ */
+struct intro_executor *intro_dynamic_executor_new(const struct intro_executor_options *options);
+/*
+ * Adds workers while (busy + queued) / workers >= grow_at, else lets idle ones go while it is <=
+ * shrink_at. 0; -EOPNOTSUPP: not a dynamic pool; -ESHUTDOWN; -EPIPE; -EAGAIN: no thread to be had.
+ */
+int intro_executor_maintain(struct intro_executor *executor);
+
+/*
  * Hands `fn(arg, size)` to the pool; `future` is initialised, PENDING and not yet submitted,
  * and stays the caller's memory. A process pool copies the bytes before it returns. 0;
  * -ESHUTDOWN after shutdown; -EPIPE when the pool is broken; -EINVAL; -ENOMEM; -EAGAIN when there
- * is no thread to run it; process pools: -EMSGSIZE beyond 1 GiB. Then the future is as it was.
+ * is no thread to run it; process pools: -EMSGSIZE beyond 1 GiB; -EBUSY, or what check_and_reject
+ * returned: rejected. Then the future is as it was.
  */
 int intro_executor_submit(struct intro_executor *executor, struct intro_future *future,
 			  intro_task_fn fn, const void *arg, size_t size);
@@ -127,6 +161,30 @@ enum intro_shutdown {
 void intro_executor_shutdown(struct intro_executor *executor, unsigned flags);
 /* Shuts down, waits, frees. NULL is fine. Futures stay valid; their owner destroys them. */
 void intro_executor_free(struct intro_executor *executor);
+
+/*
+ * What a pool has done until now, as futurist's ExecutorStatistics. Taken while tasks run, numbers
+ * may differ by those that are just ending. submitted = executed + cancelled + lost + those that
+ * wait or run. Times are of `timed` tasks: those of a pool whose options say so, all but lost ones.
+ */
+struct intro_executor_statistics {
+	size_t size; /* set by the caller: sizeof */
+	uint64_t submitted;
+	uint64_t executed;			  /* to their end, failures included */
+	uint64_t failures;			  /* the function returned an error */
+	uint64_t cancelled;			  /* before they ran */
+	uint64_t lost;				  /* failed because the pool broke */
+	uint64_t rejected;			  /* by check_and_reject; not in submitted */
+	uint64_t backlog;			  /* tasks in the queue now */
+	uint64_t workers;			  /* there now */
+	uint64_t timed;				  /* executed ones whose times were taken */
+	uint64_t queued_ns;			  /* sum: submit to start */
+	uint64_t run_ns;			  /* sum: start to end of the function */
+	double average_queued_ns, average_run_ns; /* 0: none was timed */
+};
+/* 0; -EINVAL: no size. */
+int intro_executor_statistics(struct intro_executor *executor,
+			      struct intro_executor_statistics *statistics);
 
 /* 0 while sound; else why it is broken: names the worker and its signal or status. */
 int intro_executor_broken(struct intro_executor *executor, struct intro_error *error);

@@ -59,6 +59,8 @@ enum intro_account {
 	X(BLOCKED_SYSCALL, 43, BLOCKED, "syscall") /* detail: its number; printed by its name */   \
 	X(BLOCKED_TTY, 44, BLOCKED, "tty")	   /* a character device */                        \
 	X(BLOCKED_UNSEEN, 45, BLOCKED, "unseen")   /* asleep when records begin; why not known */  \
+	X(UNMOUNTED_READY, 48, UNMOUNTED, "ready") /* its thread had another, or blocked */        \
+	X(UNMOUNTED_PARKED, 49, UNMOUNTED, "parked")   /* waits for a fiber, a channel, a time */  \
 	X(DELIVERED_TRANSIT, 64, DELIVERED, "transit") /* function end -> result set */            \
 	X(DELIVERED_WAKEUP, 65, DELIVERED, "wakeup")   /* result set -> the reader runs */         \
 	X(UNKNOWN_LOST, 80, UNKNOWN, "lost")	       /* records were lost */                     \
@@ -93,21 +95,23 @@ enum intro_holder {
 
 /* More than there are causes, those of RUNNABLE counted once a holder: folding always finds room.
  */
-#define INTRO_LEDGER_SPLITS 48
-#define INTRO_COMM 16
+#define INTRO_LEDGER_SPLITS 56
+#define INTRO_COMM 32
 /*
  * Bounded: an entry a (cause, detail, holder, holder_name); when there are too many the smallest
  * are folded into one of their cause (and holder) with detail INTRO_DETAIL_MANY and no name. The
  * entries of an account sum to it, exactly; RUNNING has none.
  */
 #define INTRO_DETAIL_MANY UINT64_MAX
+/* LOCK and CONDITION, in place of an address: the lock has a name, and this with its number. */
+#define INTRO_DETAIL_NAMED (1ull << 62)
 struct intro_split {
 	uint16_t cause;	     /* enum intro_cause */
 	uint16_t holder;     /* enum intro_holder; of RUNNABLE_* only */
 	uint32_t holder_tid; /* 0 when there were several of that name */
 	uint64_t detail;
 	uint64_t ns;
-	char holder_name[INTRO_COMM];
+	char holder_name[INTRO_COMM]; /* of a named lock: its name */
 };
 
 struct intro_ledger {

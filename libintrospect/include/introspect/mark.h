@@ -84,6 +84,13 @@ uint32_t intro_mark_name(const char *name);
 uint32_t intro_mark_pool(const char *name, uint32_t workers);
 uint32_t intro_mark_pool_kind(const char *name, uint32_t workers, enum intro_pool_kind kind);
 
+/*
+ * The lock whose waiters sleep on the futex word at this address, in this process, is called so: a
+ * report then says the name. Of a pthread_mutex_t its own address will do. 0: nothing happens.
+ * There is room for a few thousand names, pools and locks: name those which are waited for.
+ */
+void intro_mark_lock(const void *address, uint32_t name);
+
 /* The calling thread starts or stops to be worker `index` of the pool. */
 void intro_mark_worker_start(uint32_t pool, uint32_t index);
 void intro_mark_worker_stop(uint32_t pool, uint32_t index);
@@ -101,6 +108,30 @@ static inline void intro_mark_take(uint64_t task, uint32_t pool, uint32_t worker
 static inline void intro_mark_start(uint64_t task, uint32_t pool)
 {
 	intro_mark_effect(INTRO_KIND_START, task, pool, 0);
+}
+
+/*
+ * User-level threads: the calling thread starts a fiber, which may leave it (unmount), be said to
+ * be ready by anybody when it was parked, and go on on this or another thread (mount).
+ */
+static inline void intro_mark_start_fiber(uint64_t task, uint32_t pool)
+{
+	intro_mark_effect(INTRO_KIND_START, task, pool, INTRO_START_FIBER);
+}
+
+static inline void intro_mark_mount(uint64_t task, uint32_t pool)
+{
+	intro_mark_effect(INTRO_KIND_MOUNT, task, pool, 0);
+}
+
+static inline void intro_mark_unmount(uint64_t task, enum intro_unmount why)
+{
+	intro_mark(INTRO_KIND_UNMOUNT, task, (uint32_t)why, 0);
+}
+
+static inline void intro_mark_ready(uint64_t task)
+{
+	intro_mark(INTRO_KIND_READY, task, 0, 0);
 }
 
 static inline void intro_mark_end(uint64_t task, enum intro_status status, uint32_t flags)

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What an executor counts and whom it turns away; one that has as many workers as it needs. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "workload.h"
+
+/* Tasks that may wait in `rejected`, for each worker. */
+#define BACKLOG_A_WORKER 2
+/* A dynamic pool is looked after this often, tasks apart. */
+#define TASKS_A_MAINTENANCE 4
+
+struct sum {
+	uint64_t seed, steps, expect;
+	struct intro_future future;
+};
+
+static int task_sum(struct intro_call *call)
+{
+	const struct sum *sum = call->arg;
+
+	return workload_spin(sum->seed, sum->steps) != sum->expect;
+}
+
+static void pause_ns(uint64_t ns)
+{
+	struct timespec time = {.tv_sec = (time_t)(ns / 1000000000),
+				.tv_nsec = (long)(ns % 1000000000)};
+
+	nanosleep(&time, NULL);
+}
+
+static struct sum *sums_new(struct workload_run *run)
+{
+	struct sum *sums = aligned_alloc(_Alignof(struct sum), run->tasks * sizeof(*sums));
+
+	for (uint32_t i = 0; sums && i < run->tasks; i++) {
+		sums[i].seed = workload_random(&run->seed);
+		sums[i].steps =
+			(uint64_t)((double)workload_around(&run->seed, run->length_ns) * run->rate);
+		sums[i].expect = workload_spin_expect(sums[i].seed, sums[i].steps);
+		intro_future_init(&sums[i].future);
+	}
+	return sums;
+}
+
+/* Waits for all, frees them. How many failed. */
+static uint32_t sums_free(struct sum *sums, uint32_t n)
+{
+	uint32_t failed = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (intro_future_id(&sums[i].future))
+			failed += intro_future_result(&sums[i].future, INTRO_FOREVER, NULL) != 0;
+		else
+			failed++;
+		intro_future_destroy(&sums[i].future);
+	}
+	free(sums);
+	return failed;
+}
+
+static int submit_until_taken(struct workload_run *run, struct intro_executor *pool,
+			      struct sum *sum, uint32_t name)
+{
+	int err;
+
+	while ((err = intro_executor_submit_named(pool, &sum->future, name, task_sum, sum,
+						  sizeof(*sum))) == -EBUSY)
+		pause_ns(run->length_ns);
+	return err;
+}
+
+int workload_rejected_run(struct workload_run *run)
+{
+	struct intro_executor_options options = {
+		.size = sizeof(options),
+		.name = "bounded",
+		.workers = run->workers,
+		.check_and_reject = intro_reject_when_reached(BACKLOG_A_WORKER * run->workers),
+		.timed = true};
+	struct intro_executor_statistics stats = {.size = sizeof(stats)};
+	struct intro_executor *pool = intro_thread_executor_new(&options);
+	uint32_t name = intro_mark_name("sum"), failed;
+	struct sum *sums = sums_new(run);
+	int err = pool && sums ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; !err && i < run->tasks; i++)
+		err = submit_until_taken(run, pool, &sums[i], name);
+	failed = sums ? sums_free(sums, run->tasks) : 0;
+	if (pool)
+		intro_executor_statistics(pool, &stats);
+	intro_executor_free(pool);
+	if (err)
+		return workload_fail("the bounded pool: %s", strerror(-err));
+	if (failed || stats.executed != run->tasks || stats.submitted != run->tasks ||
+	    stats.failures || stats.timed != run->tasks)
+		return workload_fail("%u of %u tasks wrong, %llu counted", failed, run->tasks,
+				     (unsigned long long)stats.executed);
+	snprintf(run->note, sizeof(run->note),
+		 "; %llu submits rejected, queued %.1f ms and run %.1f ms on average",
+		 (unsigned long long)stats.rejected, stats.average_queued_ns / 1e6,
+		 stats.average_run_ns / 1e6);
+	return 0;
+}
+
+static uint64_t workers_of(struct intro_executor *pool)
+{
+	struct intro_executor_statistics stats = {.size = sizeof(stats)};
+
+	intro_executor_statistics(pool, &stats);
+	return stats.workers;
+}
+
+/* One at a time, all at once, one at a time: the pool is small, then large, then small again. */
+static int wave(struct workload_run *run, struct intro_executor *pool, struct sum *sums,
+		uint64_t peak[3])
+{
+	uint32_t name = intro_mark_name("sum"), third = run->tasks / 3;
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < run->tasks; i++) {
+		unsigned phase = i < third ? 0 : i < run->tasks - third ? 1 : 2;
+		uint64_t workers;
+
+		err = intro_executor_submit_named(pool, &sums[i].future, name, task_sum, &sums[i],
+						  sizeof(sums[i]));
+		if (!err && phase != 1)
+			intro_future_result(&sums[i].future, INTRO_FOREVER, NULL);
+		workers = workers_of(pool);
+		peak[phase] = workers > peak[phase] ? workers : peak[phase];
+		if (!err && phase != 1 && i % TASKS_A_MAINTENANCE == 0)
+			err = intro_executor_maintain(pool);
+	}
+	return err;
+}
+
+int workload_dynamic_run(struct workload_run *run)
+{
+	struct intro_executor_options options = {.size = sizeof(options),
+						 .name = "dynamic",
+						 .workers = run->workers,
+						 .min_workers = 1};
+	struct intro_executor *pool = intro_dynamic_executor_new(&options);
+	struct sum *sums = sums_new(run);
+	uint64_t peak[3] = {0}, last;
+	uint32_t failed;
+	int err = pool && sums ? 0 : -ENOMEM;
+
+	if (!err)
+		err = wave(run, pool, sums, peak);
+	failed = sums ? sums_free(sums, run->tasks) : 0;
+	/* who just ended a task is not asleep yet, and only sleepers leave */
+	do {
+		if (!err)
+			err = intro_executor_maintain(pool);
+		last = pool ? workers_of(pool) : 0;
+		pause_ns(WORKLOAD_MS);
+	} while (!err && last > 1);
+	intro_executor_free(pool);
+	if (err)
+		return workload_fail("the dynamic pool: %s", strerror(-err));
+	if (failed || (run->tasks / 3 > run->workers && peak[1] != run->workers))
+		return workload_fail("%u of %u tasks wrong, at most %llu of %u workers", failed,
+				     run->tasks, (unsigned long long)peak[1], run->workers);
+	snprintf(run->note, sizeof(run->note), "; workers: %llu, then %llu, then %llu",
+		 (unsigned long long)peak[0], (unsigned long long)peak[1],
+		 (unsigned long long)last);
+	return 0;
+}

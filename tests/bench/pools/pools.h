@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef TESTS_BENCH_POOLS_H
+#define TESTS_BENCH_POOLS_H
+/*
+ * pools.h - what is measured of each pool of two workers, the same for all of them. A program
+ * brings pool_run and calls pools_measure, which prints "name value" lines. What a pool needs to
+ * know that a batch is over (futures, a counter) is a part of what is measured; making the pool is
+ * not.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define POOL_WORKERS 2
+#define POOL_BATCH 50000 /* the most that pool_run is asked for */
+#define POOL_SINGLES 5000
+#define POOL_FANS 1000
+#define POOL_FAN 16
+#define POOL_SKEWED 4096
+
+/* Runs fn(0) ... fn(n - 1) as a task each, submitted one by one, and returns when all have ended.
+ */
+void pool_run(size_t n, void (*fn)(size_t i));
+
+static uint64_t pool_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void pool_spin(size_t steps)
+{
+	volatile uint32_t x = 1;
+
+	while (steps--)
+		x = x * 1664525 + 1013904223;
+}
+
+static uint64_t pool_started;
+
+static void task_empty(size_t i)
+{
+	(void)i;
+}
+
+static void task_stamp(size_t i)
+{
+	(void)i;
+	pool_started = pool_now();
+}
+
+static void task_short(size_t i)
+{
+	(void)i;
+	pool_spin(500);
+}
+
+/* One in 64 is 256 times as long as the others, and they come in a row. */
+static void task_skewed(size_t i)
+{
+	pool_spin(i < POOL_SKEWED / 64 ? 25600 : 100);
+}
+
+static int pool_by_value(const void *left, const void *right)
+{
+	uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+
+	return (a > b) - (a < b);
+}
+
+static double pool_rate(size_t rounds, size_t n, void (*fn)(size_t i))
+{
+	uint64_t begin = pool_now();
+
+	for (size_t round = 0; round < rounds; round++)
+		pool_run(n, fn);
+	return (double)(rounds * n) * 1e9 / (double)(pool_now() - begin);
+}
+
+static void pools_measure(void)
+{
+	static uint64_t waited[POOL_SINGLES];
+
+	pool_run(POOL_BATCH, task_empty); /* warm */
+	printf("batch %.0f\n", pool_rate(4, POOL_BATCH, task_empty));
+	printf("single %.0f\n", pool_rate(POOL_SINGLES, 1, task_empty));
+	for (size_t i = 0; i < POOL_SINGLES; i++) {
+		uint64_t begin = pool_now();
+
+		pool_run(1, task_stamp);
+		waited[i] = pool_started - begin;
+	}
+	qsort(waited, POOL_SINGLES, sizeof(waited[0]), pool_by_value);
+	printf("start %.0f\n", (double)waited[POOL_SINGLES / 2]);
+	printf("fan %.0f\n", pool_rate(POOL_FANS, POOL_FAN, task_short) / POOL_FAN);
+	printf("skewed %.0f\n", pool_rate(5, POOL_SKEWED, task_skewed));
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Ours: processes. Tasks with 8 bytes, one by one and as a map; and large payloads. */
+#include <string.h>
+
+#include <introspect/executor.h>
+
+#include "pools.h"
+
+#define TASKS 20000
+#define SINGLES 2000
+#define LARGE ((size_t)64 << 20)
+#define LARGE_TASKS 8
+
+static struct intro_executor *pool;
+static struct intro_future *futures, **list;
+
+static int square(struct intro_call *call)
+{
+	uint64_t x;
+
+	memcpy(&x, call->arg, sizeof(x));
+	x *= x;
+	return intro_call_return(call, &x, sizeof(x));
+}
+
+static int ignore(struct intro_call *call)
+{
+	return 0;
+}
+
+static int stamp(struct intro_call *call)
+{
+	uint64_t now = pool_now();
+
+	return intro_call_return(call, &now, sizeof(now));
+}
+
+static double run(size_t n, intro_task_fn fn, const void *data, size_t size, size_t step)
+{
+	uint64_t begin = pool_now();
+
+	for (size_t i = 0; i < n; i++) {
+		intro_future_init(&futures[i]);
+		if (intro_executor_submit(pool, &futures[i], fn, (const char *)data + i * step,
+					  size))
+			abort();
+	}
+	if (intro_future_wait(list, n, INTRO_ALL_COMPLETED, INTRO_FOREVER, NULL) != (int)n)
+		abort();
+	for (size_t i = 0; i < n; i++)
+		intro_future_destroy(&futures[i]);
+	return (double)(pool_now() - begin) / 1e9;
+}
+
+static int done(size_t index, const struct intro_result *result, const struct intro_error *error,
+		void *ctx)
+{
+	return error != NULL;
+}
+
+static double map(const uint64_t *numbers, size_t n, size_t chunk)
+{
+	uint64_t begin = pool_now();
+
+	if (intro_executor_map(pool, square, numbers, n, sizeof(*numbers), chunk, INTRO_FOREVER,
+			       done, NULL))
+		abort();
+	return (double)n * 1e9 / (double)(pool_now() - begin);
+}
+
+static double start(void)
+{
+	static uint64_t waited[SINGLES];
+
+	for (size_t i = 0; i < SINGLES; i++) {
+		struct intro_result result;
+		uint64_t begin = pool_now(), at;
+
+		intro_future_init(&futures[0]);
+		if (intro_executor_submit(pool, &futures[0], stamp, NULL, 0) ||
+		    intro_future_result(&futures[0], INTRO_FOREVER, &result))
+			abort();
+		memcpy(&at, result.data, sizeof(at));
+		intro_future_destroy(&futures[0]);
+		waited[i] = at - begin;
+	}
+	qsort(waited, SINGLES, sizeof(waited[0]), pool_by_value);
+	return (double)waited[SINGLES / 2];
+}
+
+int main(void)
+{
+	struct intro_executor_options options = {.size = sizeof(options), .workers = POOL_WORKERS};
+	uint64_t *numbers = calloc(TASKS, sizeof(*numbers));
+	char *large = malloc(LARGE);
+
+	futures = aligned_alloc(64, TASKS * sizeof(*futures));
+	list = calloc(TASKS, sizeof(*list));
+	pool = intro_process_executor_new(&options);
+	if (!futures || !list || !pool || !numbers || !large)
+		return 1;
+	memset(large, 1, LARGE);
+	for (size_t i = 0; i < TASKS; i++)
+		list[i] = &futures[i];
+	run(TASKS / 10, square, numbers, sizeof(*numbers), sizeof(*numbers)); /* warm */
+	printf("process_batch %.0f\n",
+	       TASKS / run(TASKS, square, numbers, sizeof(*numbers), sizeof(*numbers)));
+	printf("process_start %.0f\n", start());
+	printf("map_1 %.0f\n", map(numbers, TASKS, 1));
+	printf("map_1000 %.0f\n", map(numbers, TASKS, 1000));
+	printf("large %.0f\n",
+	       (double)LARGE_TASKS * LARGE / 1e6 / run(LARGE_TASKS, ignore, large, LARGE, 0));
+	intro_executor_free(pool);
+	free(large);
+	free(numbers);
+	free(futures);
+	free(list);
+	return 0;
+}

@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Whatever ends a program with workers, nothing is left: no process, zombie, descriptor or shared memory."""
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+from tap import INTROSPECT, ROOT, Tap
+
+HELPER = os.path.join(ROOT, "build", "tests", "system", "graceful")
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+WORKERS = 3
+PATIENCE = 30
+tap = Tap()
+
+
+def stat_of(pid):
+    """State and parent of a process, or None."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return fields[0], int(fields[1])
+    except (OSError, IndexError):
+        return None
+
+
+def children(pid):
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        stat = stat_of(name)
+        if stat and stat[1] == pid:
+            found.append((int(name), stat[0]))
+    return sorted(found)
+
+
+def living(pid):
+    return [child for child, state in children(pid) if state not in "ZX"]
+
+
+def wait_for(what, seconds=PATIENCE):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.01)
+    return None
+
+
+def descriptors(pid):
+    """What a process has open, without the numbers of sockets and pipes."""
+    found = []
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}").split(":[")[0])
+    except OSError:
+        return None
+    return sorted(found)
+
+
+def named_memory(pid):
+    """Shared memory that would outlive the process: POSIX or System V."""
+    try:
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as f:
+            return [line for line in f if "/dev/shm/" in line or "/SYSV" in line]
+    except OSError:
+        return []
+
+
+class Program:
+    """A command in a session of its own; its orphans become our children."""
+
+    def __init__(self, *command):
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, start_new_session=True)
+        self.pid = self.process.pid
+
+    def workers(self, n=WORKERS):
+        """Once there are so many, their pids."""
+        def enough():
+            pids = living(self.pid)
+            return pids if len(pids) == n else None
+        return wait_for(enough) or []
+
+    def end(self):
+        """Its status; the children it left us at its very end; those that stay."""
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            status = None
+            self.process.kill()
+            self.process.wait()
+        left = [child for child, _ in children(os.getpid())]
+        err = self.process.stderr.read().decode("utf-8", "replace") if status is not None else "hangs"
+        self.process.stderr.close()
+        stay = left
+        if left:
+            wait_for(self.reaped_all, 10)
+            stay = children(os.getpid())
+            for child, _ in stay:
+                os.kill(child, signal.SIGKILL)
+        self.reaped_all()
+        return status, left, stay, err
+
+    @staticmethod
+    def reaped_all():
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            return False
+        except ChildProcessError:
+            return True
+
+
+def workload(name, tasks):
+    workers = ["--workers", str(WORKERS)]
+    return [INTROSPECT, "workload", name, "--tasks", str(tasks), *workers]
+
+
+LONG = 900000
+KINDS = {  # name: the workload, whether its workers are processes
+    "process executor": ("procs", True),
+    "process pool": ("replace", True),
+    "service": ("service", True),
+    "periodic worker": ("periodic", False),
+}
+
+
+def started(kind):
+    """A program that would run for long, at work; its workers."""
+    name, processes = KINDS[kind]
+    program = Program(*workload(name, LONG))
+    workers = program.workers() if processes else []
+    if not processes:
+        wait_for(lambda: len(os.listdir(f"/proc/{program.pid}/task")) > 2)
+    time.sleep(0.1)
+    return program, workers
+
+
+def normal_end(kind):
+    program = Program(*workload(KINDS[kind][0], 60))
+    memory = named_memory(program.pid)
+    status, left, _, err = program.end()
+    tap.ok(status == 0 and not left and not memory, f"{kind}: normal end",
+           f"status {status}, left {left}, memory {memory}\n{err}")
+
+
+def error_in_a_task(kind, word):
+    program = Program(HELPER, word, "700")
+    status, left, _, err = program.end()
+    tap.ok(status == 0 and not left, f"{kind}: errors in tasks",
+           f"status {status}, left {left}\n{err}")
+
+
+def told_to_end(kind, sig):
+    program, workers = started(kind)
+    memory = sum((named_memory(pid) for pid in [program.pid, *workers]), [])
+    if sig == signal.SIGINT:  # a terminal's goes to all
+        os.killpg(program.pid, sig)
+    else:
+        os.kill(program.pid, sig)
+    status, left, stay, err = program.end()
+    graceful = kind == "service" and sig != signal.SIGKILL
+    enough = bool(workers) == KINDS[kind][1]
+    tap.ok(enough and status is not None and not stay and not memory and not (graceful and left),
+           f"{kind}: {sig.name}{' of the parent' if sig == signal.SIGKILL else ''}",
+           f"workers {workers}, status {status}, left {left}, stay {stay}, memory {memory}\n{err}")
+
+
+def killed_worker_breaks(kind):
+    """Each in its turn: which one dies makes no difference."""
+    for which in range(WORKERS):
+        program, workers = started(kind)
+        if workers:
+            os.kill(workers[which], signal.SIGKILL)
+        else:
+            program.process.kill()
+        status, left, _, err = program.end()
+        tap.ok(workers and status == 1 and not left and "SIGKILL" in err,
+               f"{kind}: SIGKILL of worker {which}", f"status {status}, left {left}\n{err}")
+
+
+def is_replaced(program, victim, before):
+    """The same number of workers, without the victim and without a zombie; the same descriptors."""
+    def whole():
+        now = children(program.pid)
+        return (len(now) == WORKERS and all(state != "Z" for _, state in now)
+                and victim not in [pid for pid, _ in now]
+                and descriptors(program.pid) == before)
+    return wait_for(whole)
+
+
+def killed_workers_are_replaced(kind, command):
+    program = Program(*command)
+    workers = program.workers()
+    before = wait_for(lambda: descriptors(program.pid))
+    of_a_worker = descriptors(workers[-1]) if workers else None
+    replaced = []
+    for _ in range(4):
+        victim = living(program.pid)
+        if not victim:
+            break
+        os.kill(victim[0], signal.SIGKILL)
+        replaced.append(bool(is_replaced(program, victim[0], before)))
+    tap.ok(workers and replaced == [True] * 4,
+           f"{kind}: killed workers are replaced, no zombie, no descriptor is left",
+           f"{replaced}, {before} {descriptors(program.pid)} {children(program.pid)}")
+    newest = living(program.pid)
+    same = wait_for(lambda: newest and descriptors(newest[-1]) == of_a_worker, 5)
+    tap.ok(same, f"{kind}: a worker forked late has no descriptor of the others'",
+           f"{of_a_worker} {descriptors(newest[-1]) if newest else None}")
+    return program
+
+
+def pool_goes_on():
+    program = killed_workers_are_replaced("process pool", [HELPER, "pool", "8000"])
+    status, left, _, err = program.end()
+    tap.ok(status == 0 and not left, "process pool: after that, a normal end",
+           f"status {status}, left {left}\n{err}")
+
+
+def service_goes_on():
+    program = killed_workers_are_replaced("service", workload("service", LONG))
+    program.process.terminate()
+    status, left, _, err = program.end()
+    tap.ok(status is not None and not left, "service: after that, a graceful end",
+           f"status {status}, left {left}\n{err}")
+
+
+if ctypes.CDLL(None, use_errno=True).prctl(SUBREAPER, 1, 0, 0, 0):
+    tap.skip("graceful", "this kernel has no subreapers")
+    tap.done()
+for a_kind, a_word in zip(KINDS, ("executor", "pool", "service", "periodic")):
+    normal_end(a_kind)
+    error_in_a_task(a_kind, a_word)
+    for a_signal in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+        told_to_end(a_kind, a_signal)
+killed_worker_breaks("process executor")
+pool_goes_on()
+service_goes_on()
+tap.done()
