@@ -24,9 +24,9 @@
  * fifth of a microsecond, but long when the hypervisor ran somebody else in between. So a shorter
  * one is taken at once, a longer one only as far as the clocks can have drifted apart.
  */
-static __noinline __u64 clock_sync(struct intro_ring *ring, __u64 clock)
+static __always_inline __u64 clock_sync(struct intro_ring *ring, struct task_struct *prev)
 {
-	__u64 now = bpf_ktime_get_ns(), offset = now - clock;
+	__u64 clock = prev->se.cfs_rq->rq->clock, now = bpf_ktime_get_ns(), offset = now - clock;
 	__u64 drift = (clock - ring->clock_synced) >> CLOCK_SLEW_SHIFT;
 
 	if (ring->clock_synced && (__s64)(offset - ring->clock_offset) > (__s64)drift)
@@ -36,7 +36,8 @@ static __noinline __u64 clock_sync(struct intro_ring *ring, __u64 clock)
 	return now;
 }
 
-/* ns, CLOCK_MONOTONIC. asleep: prev leaves because it waits for something. */
+/* ns, CLOCK_MONOTONIC; 0: only after clock_sync. asleep: prev leaves because it waits for
+ * something. */
 static __always_inline __u64 clock_of_switch(struct intro_ring *ring, struct task_struct *prev,
 					     bool asleep)
 {
@@ -47,7 +48,7 @@ static __always_inline __u64 clock_of_switch(struct intro_ring *ring, struct tas
 		return bpf_ktime_get_ns();
 	clock = prev->se.cfs_rq->rq->clock;
 	if (unlikely(clock - ring->clock_synced >= CLOCK_SYNC_NS))
-		return clock_sync(ring, clock);
+		return 0;
 	return clock + ring->clock_offset;
 }
 

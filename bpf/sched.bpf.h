@@ -9,19 +9,13 @@
 /* Wake-ups of the thread that is running anyway: seen and not recorded. */
 __u64 self_wakings;
 
-static __noinline int switch_dead(struct intro_ring *ring, __u64 ts, __u32 cpu,
-				  struct task_struct *prev)
+static __always_inline void switch_dead(__u32 tid, __u32 cpu)
 {
-	__u32 tid = prev->pid;
-
-	if (!bit_test(known_bits, tid))
-		task_introduce(ring, ts, cpu, prev);
 	bit_clear(known_bits, tid);
 	if (!whole_system) {
 		bit_clear(target_bits, tid);
 		target_runs(tid, cpu); /* for the last time: it waits no more */
 	}
-	return 0;
 }
 
 /* So many switches after a missed one, who comes may have been woken unseen; fewer if none waits.
@@ -106,55 +100,79 @@ static __always_inline bool switch_wanted(struct intro_ring *ring, __u32 cpu, bo
 	return true;
 }
 
+/*
+ * All that few switches need, before the switch itself is recorded: `ts` is 0 when the clocks must
+ * be compared first. Returns its time, or 0 when there is no room for its record.
+ */
+static __noinline __u64 switch_prepare(struct intro_ring *ring, __u64 ts, struct task_struct *prev,
+				       struct task_struct *next)
+{
+	__u32 cpu = bpf_get_smp_processor_id(), prev_tid = prev->pid;
+	__u64 running = ring->running;
+
+	if (!ts)
+		ts = clock_sync(ring, prev);
+	if (running != prev_tid + 1ull && running && prev_tid)
+		switch_missed(ring, ts, cpu, prev);
+	ring->running = next->pid + 1ull;
+	if (ring->unseen)
+		waking_missed(ring, ts, cpu, next);
+	if (!bit_test(known_bits, next->pid))
+		task_introduce(ring, ts, cpu, next);
+	if ((!whole_system || prev->__state & TASK_DEAD) && !bit_test(known_bits, prev_tid))
+		task_introduce(ring, ts, cpu, prev);
+	if (prev->__state & TASK_DEAD)
+		switch_dead(prev_tid, cpu);
+	return ring_take(ring, ts, cpu, sizeof(struct intro_rec_switch)) ? ts : 0;
+}
+
+static __always_inline bool switch_is_plain(struct intro_ring *ring, __u64 ts, __u32 prev_tid,
+					    __u32 next_tid, __u32 prev_state)
+{
+	return ts && ring->running == prev_tid + 1ull && !ring->unseen && !ring->gap_count &&
+	       ring_fits(ring, ring->head, sizeof(struct intro_rec_switch)) &&
+	       bit_test(known_bits, next_tid) && (whole_system || bit_test(known_bits, prev_tid)) &&
+	       !(prev_state & TASK_DEAD);
+}
+
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
 	     unsigned int prev_state)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
+	__u32 cpu = bpf_get_smp_processor_id(), prev_tid = prev->pid, next_tid = next->pid;
 	struct intro_ring *ring = ring_of(cpu);
-	__u32 prev_tid = prev->pid, next_tid = next->pid;
 	struct asleep why = {.sysnr = INTRO_SYS_NONE};
 	struct intro_rec_switch *rec;
-	__u64 ts, running;
+	__u64 ts;
 
 	if (!ring)
 		return 0;
-	running = ring->running;
 	/*
 	 * prev_state is what it was before schedule() looked for signals: with one pending the
 	 * thread stays runnable, and only __state says so (before Linux 6.15).
 	 */
-	if (preempt) {
+	if (preempt || !prev->__state)
 		prev_state = 0;
-		why.flags = INTRO_SWITCH_PREEMPT;
-	} else if (prev_state && !prev->__state) {
-		prev_state = 0;
-	}
 	if (!whole_system && !switch_wanted(ring, cpu, !prev_state, prev_tid, next_tid)) {
 		ring->running = next_tid + 1ull;
 		return 0;
 	}
 	ts = clock_of_switch(ring, prev, prev_state && prev_tid);
-	if (unlikely(running != prev_tid + 1ull) && running && prev_tid)
-		switch_missed(ring, ts, cpu, prev);
+	if (unlikely(!switch_is_plain(ring, ts, prev_tid, next_tid, prev_state))) {
+		ts = switch_prepare(ring, ts, prev, next);
+		if (!ts)
+			return 0;
+	}
 	ring->running = next_tid + 1ull;
-	if (unlikely(READ_ONCE(ring->unseen)))
-		waking_missed(ring, ts, cpu, next);
-	if (unlikely(!bit_test(known_bits, next_tid)))
-		task_introduce(ring, ts, cpu, next);
-	if (!whole_system && unlikely(!bit_test(known_bits, prev_tid)))
-		task_introduce(ring, ts, cpu, prev);
-	if (!prev_state && !preempt) {
-		asleep_yielded(prev, &why);
-	} else if (prev_state) {
+	if (prev_state) {
 		asleep_why(prev, &why);
 		prev_state = asleep_state(prev_state);
-		if (unlikely(prev_state == INTRO_OFF_DEAD))
-			switch_dead(ring, ts, cpu, prev);
+	} else if (preempt) {
+		why.flags = INTRO_SWITCH_PREEMPT;
+	} else {
+		asleep_yielded(prev, &why);
 	}
-	rec = ring_take(ring, ts, cpu, sizeof(*rec));
-	if (!rec)
-		return 0;
+	rec = ring_at(ring, ring->head);
 	rec_head(&rec->rec, ts, INTRO_KIND_SWITCH, 1, cpu, prev_tid);
 	rec->next_tid = next_tid;
 	rec->state = prev_state | why.flags;
