@@ -46,11 +46,19 @@ void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same, then where help is found. Returns CLI_USAGE. `command` may be NULL. */
 int cli_usage_error(const char *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* What a subcommand understands. */
+struct cli_syntax {
+	const char *command, *usage;
+	const char *letters; /* of getopt_long, with ':' first (after '+'), 'h' among them */
+	const struct option *options;
+	/* One option, its value in optarg: CLI_OK, or an exit status after one line. */
+	int (*take)(void *ctx, int option);
+};
 /*
- * What getopt_long returned as ':' or '?' (optstring with ':' first, opterr 0), said in one
- * line. Returns CLI_USAGE.
+ * Takes the options in argv; optind is then the first operand. CLI_OK; -1: --help was printed; or
+ * an exit status after one line.
  */
-int cli_option_error(const char *command, int result, char **argv);
+int cli_parse(const struct cli_syntax *syntax, void *ctx, int argc, char **argv);
 /* All of text is a decimal number in min..max: 0, else -EINVAL. */
 int cli_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value);
 /* "10", "0.5": seconds above 0, to ns. 0 or -EINVAL. */

@@ -39,22 +39,29 @@ static int doctor(bool json)
 	return status;
 }
 
+static int take_option(void *ctx, int option)
+{
+	bool *json = ctx;
+
+	*json = option == OPT_JSON;
+	return CLI_OK;
+}
+
+static const struct cli_syntax syntax = {
+	.command = "doctor",
+	.usage = usage,
+	.letters = ":h",
+	.options = options,
+	.take = take_option,
+};
+
 int cmd_doctor(int argc, char **argv)
 {
 	bool json = false;
-	int c;
+	int status = cli_parse(&syntax, &json, argc, argv);
 
-	optind = 0;
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-		if (c == 'h') {
-			fputs(usage, stdout);
-			return CLI_OK;
-		}
-		if (c != OPT_JSON)
-			return cli_option_error("doctor", c, argv);
-		json = true;
-	}
+	if (status)
+		return status < 0 ? CLI_OK : status;
 	if (optind < argc)
 		return cli_usage_error("doctor", "'%s' is one word too many", argv[optind]);
 	return doctor(json);

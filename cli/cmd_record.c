@@ -29,9 +29,11 @@ struct record_command {
 	uint64_t pid;
 };
 
-static int parse_option(struct record_command *command, int c, char **argv)
+static int take_option(void *ctx, int option)
 {
-	switch (c) {
+	struct record_command *command = ctx;
+
+	switch (option) {
 	case 'a':
 		command->all = true;
 		return CLI_OK;
@@ -44,11 +46,8 @@ static int parse_option(struct record_command *command, int c, char **argv)
 		if (cli_parse_number(optarg, 1, INT32_MAX, &command->pid))
 			return cli_usage_error("record", "-p '%s' is not a process number", optarg);
 		return CLI_OK;
-	case '?':
-	case ':':
-		return cli_option_error("record", c, argv);
 	default:
-		return cli_recording_option(&command->recording, "record", c);
+		return cli_recording_option(&command->recording, "record", option);
 	}
 }
 
@@ -71,23 +70,20 @@ static int choose(struct record_command *command, char **words)
 	return cli_recording_check(&command->recording, "record");
 }
 
+static const struct cli_syntax syntax = {
+	.command = "record",
+	.usage = usage,
+	.letters = "+:ad:ho:p:",
+	.options = options,
+	.take = take_option,
+};
+
 /* CLI_OK; -1: --help was printed; or an exit status after one line. */
 static int parse(struct record_command *command, int argc, char **argv)
 {
-	int c, status;
+	int status = cli_parse(&syntax, command, argc, argv);
 
-	optind = 0;
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+:ad:ho:p:", options, NULL)) != -1) {
-		if (c == 'h') {
-			fputs(usage, stdout);
-			return -1;
-		}
-		status = parse_option(command, c, argv);
-		if (status)
-			return status;
-	}
-	return choose(command, argv + optind);
+	return status ? status : choose(command, argv + optind);
 }
 
 int cmd_record(int argc, char **argv)

@@ -30,37 +30,33 @@ struct report_command {
 	struct render_report_options render;
 };
 
-/* CLI_OK; -1: --help was printed; or an exit status after one line. */
-static int parse(struct report_command *command, int argc, char **argv)
+static int take_option(void *ctx, int option)
 {
-	int c;
+	struct report_command *command = ctx;
 
-	optind = 0;
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":hn:", options, NULL)) != -1) {
-		switch (c) {
-		case OPT_ALL:
-			command->render.all = true;
-			break;
-		case OPT_JSON:
-			command->json = true;
-			break;
-		case 'n':
-			if (cli_parse_number(optarg, 0, 100000, &command->top))
-				return cli_usage_error("report", "--top '%s' is not a number",
-						       optarg);
-			command->render.others = command->top;
-			command->render.want_others = true;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			return -1;
-		default:
-			return cli_option_error("report", c, argv);
-		}
+	switch (option) {
+	case OPT_ALL:
+		command->render.all = true;
+		return CLI_OK;
+	case OPT_JSON:
+		command->json = true;
+		return CLI_OK;
+	default: /* -n */
+		if (cli_parse_number(optarg, 0, 100000, &command->top))
+			return cli_usage_error("report", "--top '%s' is not a number", optarg);
+		command->render.others = command->top;
+		command->render.want_others = true;
+		return CLI_OK;
 	}
-	return CLI_OK;
 }
+
+static const struct cli_syntax syntax = {
+	.command = "report",
+	.usage = usage,
+	.letters = ":hn:",
+	.options = options,
+	.take = take_option,
+};
 
 int cmd_report(int argc, char **argv)
 {
@@ -70,7 +66,7 @@ int cmd_report(int argc, char **argv)
 	struct intro_report *report;
 	const char *path;
 	char used[4096];
-	int status = parse(&command, argc, argv);
+	int status = cli_parse(&syntax, &command, argc, argv);
 
 	if (status || !cli_operand("report", argc, argv, &path, &status))
 		return status < 0 ? CLI_OK : status;

@@ -28,40 +28,38 @@ struct run_command {
 	bool json;
 };
 
-static int parse_option(struct run_command *command, int c, char **argv)
+static int take_option(void *ctx, int option)
 {
-	switch (c) {
+	struct run_command *command = ctx;
+
+	switch (option) {
 	case CLI_OPT_JSON:
 		command->json = true;
 		return CLI_OK;
 	case CLI_OPT_REPORT:
 		command->report_path = optarg;
 		return CLI_OK;
-	case '?':
-	case ':':
-		return cli_option_error("run", c, argv);
 	default:
-		return cli_recording_option(&command->recording, "run", c);
+		return cli_recording_option(&command->recording, "run", option);
 	}
 }
+
+static const struct cli_syntax syntax = {
+	.command = "run",
+	.usage = usage,
+	.letters = "+:ho:",
+	.options = options,
+	.take = take_option,
+};
 
 /* CLI_OK; -1: --help was printed; or an exit status after one line. */
 static int parse(struct run_command *command, int argc, char **argv)
 {
 	struct intro_session_options *session = &command->recording.options;
-	int c, status;
+	int status = cli_parse(&syntax, command, argc, argv);
 
-	optind = 0;
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "+:ho:", options, NULL)) != -1) {
-		if (c == 'h') {
-			fputs(usage, stdout);
-			return -1;
-		}
-		status = parse_option(command, c, argv);
-		if (status)
-			return status;
-	}
+	if (status)
+		return status;
 	if (optind >= argc)
 		return cli_usage_error("run", "no command: introspect run -- COMMAND [ARG...]");
 	session->mode = INTRO_SESSION_COMMAND;

@@ -144,11 +144,12 @@ static int parse_status(struct tasks_command *command, const char *text)
 	return cli_usage_error("tasks", "there is no status '%s'", text);
 }
 
-static int parse_option(struct tasks_command *command, int c, char **argv)
+static int take_option(void *ctx, int option)
 {
+	struct tasks_command *command = ctx;
 	int order;
 
-	switch (c) {
+	switch (option) {
 	case OPT_POOL:
 		command->pool = optarg;
 		return CLI_OK;
@@ -174,37 +175,22 @@ static int parse_option(struct tasks_command *command, int c, char **argv)
 			return cli_usage_error("tasks", "--top '%s' is not a number above 0",
 					       optarg);
 		return CLI_OK;
-	case OPT_SORT:
+	default: /* OPT_SORT */
 		order = cli_parse_choice(optarg, orders);
 		if (order < 0)
 			return cli_usage_error("tasks", "cannot sort by '%s'", optarg);
 		command->order = (enum order)order;
 		return CLI_OK;
-	default:
-		return cli_option_error("tasks", c, argv);
 	}
 }
 
-/* CLI_OK; -1: --help was printed; or an exit status after one line. */
-static int parse(struct tasks_command *command, int argc, char **argv)
-{
-	int c, status;
-
-	optind = 0;
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":hn:", options, NULL)) != -1) {
-		if (c == 'h') {
-			fputs(usage, stdout);
-			return -1;
-		}
-		status = parse_option(command, c, argv);
-		if (status)
-			return status;
-	}
-	if (command->top && command->order == UNSORTED)
-		command->order = BY_WALL;
-	return CLI_OK;
-}
+static const struct cli_syntax syntax = {
+	.command = "tasks",
+	.usage = usage,
+	.letters = ":hn:",
+	.options = options,
+	.take = take_option,
+};
 
 int cmd_tasks(int argc, char **argv)
 {
@@ -214,10 +200,12 @@ int cmd_tasks(int argc, char **argv)
 	struct intro_report *report = NULL;
 	const char *path;
 	char used[4096];
-	int status = parse(&command, argc, argv);
+	int status = cli_parse(&syntax, &command, argc, argv);
 
 	if (status || !cli_operand("tasks", argc, argv, &path, &status))
 		return status < 0 ? CLI_OK : status;
+	if (command.top && command.order == UNSORTED)
+		command.order = BY_WALL;
 	command.table = render_tasks_new(command.json);
 	if (command.table)
 		report = cli_report_load(path, &load, used, sizeof(used), &status);

@@ -31,12 +31,13 @@ static const struct option options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static int parse_option(struct render_threads_options *threads, int c, char **argv)
+static int take_option(void *ctx, int option)
 {
+	struct render_threads_options *threads = ctx;
 	uint64_t number;
 	int order;
 
-	switch (c) {
+	switch (option) {
 	case OPT_POOL:
 		threads->pool = optarg;
 		return CLI_OK;
@@ -60,35 +61,22 @@ static int parse_option(struct render_threads_options *threads, int c, char **ar
 					       optarg);
 		threads->top = number;
 		return CLI_OK;
-	case OPT_SORT:
+	default: /* OPT_SORT */
 		order = cli_parse_choice(optarg, render_threads_orders);
 		if (order < 0)
 			return cli_usage_error("threads", "cannot sort by '%s'", optarg);
 		threads->order = (enum render_threads_order)order;
 		return CLI_OK;
-	default:
-		return cli_option_error("threads", c, argv);
 	}
 }
 
-/* CLI_OK; -1: --help was printed; or an exit status after one line. */
-static int parse(struct render_threads_options *threads, int argc, char **argv)
-{
-	int c, status;
-
-	optind = 0;
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":hn:", options, NULL)) != -1) {
-		if (c == 'h') {
-			fputs(usage, stdout);
-			return -1;
-		}
-		status = parse_option(threads, c, argv);
-		if (status)
-			return status;
-	}
-	return CLI_OK;
-}
+static const struct cli_syntax syntax = {
+	.command = "threads",
+	.usage = usage,
+	.letters = ":hn:",
+	.options = options,
+	.take = take_option,
+};
 
 int cmd_threads(int argc, char **argv)
 {
@@ -98,7 +86,7 @@ int cmd_threads(int argc, char **argv)
 	struct intro_report *report;
 	const char *path;
 	char used[4096];
-	int status = parse(&threads, argc, argv);
+	int status = cli_parse(&syntax, &threads, argc, argv);
 
 	if (status || !cli_operand("threads", argc, argv, &path, &status))
 		return status < 0 ? CLI_OK : status;

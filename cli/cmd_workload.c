@@ -57,7 +57,7 @@ static const struct workload workloads[] = {
 };
 #define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
 
-static const char help_text[] =
+static const char usage[] =
 	"usage: introspect workload [NAME] [OPTIONS]\n"
 	"Runs a bundled program whose behaviour is known; without NAME lists them.\n\n"
 	"      --workers N   of the pool (of `mixed`: of its request threads)\n"
@@ -86,7 +86,7 @@ static const struct option options[] = {
 struct wish {
 	uint64_t workers, tasks, length_us, chunk, seed; /* 0: not given, but the seed */
 	const char *truth;
-	bool json, help;
+	bool json;
 };
 
 int workload_fail(const char *format, ...)
@@ -117,36 +117,42 @@ static int number_option(int option, struct wish *wish)
 	}
 }
 
-static int parse(int argc, char **argv, struct wish *wish)
+static const char *name_of(int option)
 {
-	int option, index = 0;
+	const struct option *o = options;
 
-	opterr = 0;
-	optind = 1;
-	while ((option = getopt_long(argc, argv, ":h", options, &index)) != -1) {
-		switch (option) {
-		case 'h':
-			wish->help = true;
-			break;
-		case OPT_JSON:
-			wish->json = true;
-			break;
-		case OPT_TRUTH:
-			wish->truth = optarg;
-			break;
-		case ':':
-		case '?':
-			return cli_option_error("workload", option, argv);
-		default:
-			if (number_option(option, wish))
-				return cli_usage_error("workload",
-						       "--%s: '%s' is not a number "
-						       "that it can be",
-						       options[index].name, optarg);
-		}
-	}
-	return CLI_OK;
+	while (o->val != option)
+		o++;
+	return o->name;
 }
+
+static int take_option(void *ctx, int option)
+{
+	struct wish *wish = ctx;
+
+	switch (option) {
+	case OPT_JSON:
+		wish->json = true;
+		return CLI_OK;
+	case OPT_TRUTH:
+		wish->truth = optarg;
+		return CLI_OK;
+	default:
+		if (number_option(option, wish))
+			return cli_usage_error("workload",
+					       "--%s: '%s' is not a number that it can be",
+					       name_of(option), optarg);
+		return CLI_OK;
+	}
+}
+
+static const struct cli_syntax syntax = {
+	.command = "workload",
+	.usage = usage,
+	.letters = ":h",
+	.options = options,
+	.take = take_option,
+};
 
 static int list(bool json)
 {
@@ -222,14 +228,10 @@ static int run_workload(const struct workload *workload, const struct wish *wish
 int cmd_workload(int argc, char **argv)
 {
 	struct wish wish = {.seed = 1};
-	int status = parse(argc, argv, &wish);
+	int status = cli_parse(&syntax, &wish, argc, argv);
 
 	if (status)
-		return status;
-	if (wish.help) {
-		fputs(help_text, stdout);
-		return CLI_OK;
-	}
+		return status < 0 ? CLI_OK : status;
 	if (optind == argc)
 		return list(wish.json);
 	if (argc - optind > 1)

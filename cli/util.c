@@ -42,7 +42,8 @@ int cli_usage_error(const char *command, const char *format, ...)
 	return CLI_USAGE;
 }
 
-int cli_option_error(const char *command, int result, char **argv)
+/* What getopt_long returned as ':' or '?', said in one line. */
+static int option_error(const char *command, int result, char **argv)
 {
 	const char *option = argv[optind - 1];
 	bool is_long = option && !strncmp(option, "--", 2);
@@ -58,6 +59,26 @@ int cli_option_error(const char *command, int result, char **argv)
 		return cli_usage_error(command, "option '%.*s' takes no value",
 				       (int)(strchr(option, '=') - option), option);
 	return cli_usage_error(command, "unknown or ambiguous option '%s'", option ? option : "");
+}
+
+int cli_parse(const struct cli_syntax *syntax, void *ctx, int argc, char **argv)
+{
+	int option, status;
+
+	optind = 0; /* GNU: start afresh, whatever was parsed before */
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, syntax->letters, syntax->options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(syntax->usage, stdout);
+			return -1;
+		}
+		if (option == '?' || option == ':')
+			return option_error(syntax->command, option, argv);
+		status = syntax->take(ctx, option);
+		if (status)
+			return status;
+	}
+	return CLI_OK;
 }
 
 int cli_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *value)
