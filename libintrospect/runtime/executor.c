@@ -247,6 +247,19 @@ void intro_executor_free(struct intro_executor *executor)
 	executor->ops->free(executor);
 }
 
+int intro__executor_broken(pthread_mutex_t *lock, const struct intro_error *broken,
+			   struct intro_error *error)
+{
+	int code;
+
+	pthread_mutex_lock(lock);
+	code = broken->code;
+	if (error)
+		*error = *broken;
+	pthread_mutex_unlock(lock);
+	return code;
+}
+
 int intro_executor_broken(struct intro_executor *executor, struct intro_error *error)
 {
 	return executor->ops->broken(executor, error);

@@ -108,6 +108,10 @@ unsigned intro__usable_cpus(void);
 int intro__executor_init(struct intro_executor *executor, const struct intro_executor_ops *ops,
 			 const struct intro_executor_options *options, enum intro_pool_kind kind);
 void intro__executor_fini(struct intro_executor *executor);
+/* Why the pool is broken, copied under its lock; `error` may be NULL. Returns the code; 0: sound.
+ */
+int intro__executor_broken(pthread_mutex_t *lock, const struct intro_error *broken,
+			   struct intro_error *error);
 
 void intro__numbered_name(const char *pool, unsigned index, char *name, size_t size);
 /* "pool/3"; `size` small cuts the pool's part, never the number. */

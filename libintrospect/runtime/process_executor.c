@@ -505,14 +505,8 @@ static void process_shutdown(struct intro_executor *executor, unsigned flags)
 static int process_broken(struct intro_executor *executor, struct intro_error *error)
 {
 	struct process_pool *pool = pool_of(executor);
-	int code;
 
-	pthread_mutex_lock(&pool->lock);
-	code = pool->broken.code;
-	if (error)
-		*error = pool->broken;
-	pthread_mutex_unlock(&pool->lock);
-	return code;
+	return intro__executor_broken(&pool->lock, &pool->broken, error);
 }
 
 static void process_free(struct intro_executor *executor)

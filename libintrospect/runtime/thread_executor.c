@@ -604,14 +604,8 @@ static void thread_shutdown(struct intro_executor *executor, unsigned flags)
 static int thread_broken(struct intro_executor *executor, struct intro_error *error)
 {
 	struct thread_pool *pool = pool_of(executor);
-	int code;
 
-	pthread_mutex_lock(&pool->lock);
-	code = pool->broken.code;
-	if (error)
-		*error = pool->broken;
-	pthread_mutex_unlock(&pool->lock);
-	return code;
+	return intro__executor_broken(&pool->lock, &pool->broken, error);
 }
 
 static void thread_free(struct intro_executor *executor)
