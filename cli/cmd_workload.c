@@ -12,54 +12,77 @@
 #define WORKERS_MAX 512
 #define TASKS_MAX 1000000
 
+static const char *const groups[GROUPS] = {
+	[GROUP_THREADS] = "threads",
+	[GROUP_LOCKS] = "locks",
+	[GROUP_QUEUES] = "queues",
+	[GROUP_EXECUTORS] = "executors and futures",
+	[GROUP_PROCESSES] = "processes",
+	[GROUP_SHARED] = "shared objects",
+	[GROUP_SERVICES] = "services",
+	[GROUP_INTERPRETER] = "interpreter lock",
+	[GROUP_FIBERS_LOOPS] = "fibers and loops",
+	[GROUP_COMPARED] = "one job, several ways",
+	[GROUP_TOGETHER] = "all together",
+};
+
+/* In any order: the list sorts by group. */
 static const struct workload workloads[] = {
-	{"cpu", "threads that spin: as many as CPUs, nobody waits", 0, 1, 200, 10 * WORKLOAD_MS,
-	 workload_cpu_run},
-	{"dynamic", "a pool with as many threads as it needs: few, all, few", 6, 0, 120,
-	 5 * WORKLOAD_MS, workload_dynamic_run},
-	{"fibers", "fibers on one kernel thread, then on several; one makes a blocking call", 0, 1,
-	 40, 4 * WORKLOAD_MS, workload_fibers_run},
-	{"gil", "threads that spin under one interpreter lock, handed over every 5 ms", 4, 0, 40,
-	 40 * WORKLOAD_MS, workload_gil_run},
-	{"heartbeat", "a daemon thread that beats beside a foreground thread", 1, 0, 20,
-	 10 * WORKLOAD_MS, workload_heartbeat_run},
-	{"io", "threads that wait for a pipe and for files", 4, 0, 400, 4 * WORKLOAD_MS,
-	 workload_io_run},
-	{"lock", "threads that spin, most of the time inside one mutex", 4, 0, 200, 8 * WORKLOAD_MS,
-	 workload_lock_run},
-	{"loop", "one event loop: requests, their handlers, a timer; one in ten takes long", 1, 0,
-	 100, 2 * WORKLOAD_MS, workload_loop_run},
-	{"map", "a process pool's map over many small items, in chunks", 0, 1, 4000,
-	 500 * WORKLOAD_US, workload_map_run},
-	{"mixed", "three pools with a bit of all: the demo", 8, 4, 800, 5 * WORKLOAD_MS,
-	 workload_mixed_run},
-	{"oversubscribed", "threads that spin: eight for each CPU", 0, 8, 100, 20 * WORKLOAD_MS,
-	 workload_cpu_run},
-	{"periodic", "a periodic worker beside a printer of its statistics", 2, 0, 100,
-	 1 * WORKLOAD_MS, workload_periodic_run},
-	{"procs", "processes that spin: as many as CPUs", 0, 1, 200, 10 * WORKLOAD_MS,
-	 workload_procs_run},
-	{"producers", "two producers and the consumers of a bounded queue", 2, 0, 200,
+	{GROUP_THREADS, "cpu", "threads that spin: as many as CPUs, nobody waits", 0, 1, 200,
+	 10 * WORKLOAD_MS, workload_cpu_run},
+	{GROUP_THREADS, "heartbeat", "a daemon thread that beats beside a foreground thread", 1, 0,
+	 20, 10 * WORKLOAD_MS, workload_heartbeat_run},
+	{GROUP_THREADS, "oversubscribed", "threads that spin: eight for each CPU", 0, 8, 100,
+	 20 * WORKLOAD_MS, workload_cpu_run},
+	{GROUP_LOCKS, "lock", "threads that spin, most of the time inside one mutex", 4, 0, 200,
+	 8 * WORKLOAD_MS, workload_lock_run},
+	{GROUP_LOCKS, "race", "two threads on one counter, up and down: the updates they lose", 2,
+	 0, 40, 40 * WORKLOAD_MS, workload_race_run},
+	{GROUP_QUEUES, "producers", "two producers and the consumers of a bounded queue", 2, 0, 200,
 	 2 * WORKLOAD_MS, workload_producers_run},
-	{"race", "two threads on one counter, up and down: the updates they lose", 2, 0, 40,
-	 40 * WORKLOAD_MS, workload_race_run},
-	{"rejected", "an executor's statistics, and a backlog that turns work away", 2, 0, 100,
-	 5 * WORKLOAD_MS, workload_rejected_run},
-	{"replace", "a process pool whose workers end, and one of which dies in a task", 0, 1, 200,
+	{GROUP_EXECUTORS, "dynamic", "a pool with as many threads as it needs: few, all, few", 6, 0,
+	 120, 5 * WORKLOAD_MS, workload_dynamic_run},
+	{GROUP_EXECUTORS, "io", "threads that wait for a pipe and for files", 4, 0, 400,
+	 4 * WORKLOAD_MS, workload_io_run},
+	{GROUP_EXECUTORS, "rejected",
+	 "an executor's statistics, and a backlog that turns work away", 2, 0, 100, 5 * WORKLOAD_MS,
+	 workload_rejected_run},
+	{GROUP_EXECUTORS, "sleep", "threads that sleep", 4, 0, 200, 20 * WORKLOAD_MS,
+	 workload_sleep_run},
+	{GROUP_PROCESSES, "map", "a process pool's map over many small items, in chunks", 0, 1,
+	 4000, 500 * WORKLOAD_US, workload_map_run},
+	{GROUP_PROCESSES, "procs", "processes that spin: as many as CPUs", 0, 1, 200,
+	 10 * WORKLOAD_MS, workload_procs_run},
+	{GROUP_PROCESSES, "replace",
+	 "a process pool whose workers end, and one of which dies in a task", 0, 1, 200,
 	 2 * WORKLOAD_MS, workload_replace_run},
-	{"service", "worker processes that are kept alive; one is killed, and replaced", 2, 0, 100,
+	{GROUP_SERVICES, "periodic", "a periodic worker beside a printer of its statistics", 2, 0,
+	 100, 1 * WORKLOAD_MS, workload_periodic_run},
+	{GROUP_SERVICES, "service",
+	 "worker processes that are kept alive; one is killed, and replaced", 2, 0, 100,
 	 4 * WORKLOAD_MS, workload_service_run},
-	{"sleep", "threads that sleep", 4, 0, 200, 20 * WORKLOAD_MS, workload_sleep_run},
-	{"spawn", "making threads against making processes", 2, 0, 200, 5 * WORKLOAD_MS,
-	 workload_spawn_run},
-	{"sums", "five threads that sum random integers, against eight processes", 5, 0, 13,
-	 60 * WORKLOAD_MS, workload_sums_run},
+	{GROUP_INTERPRETER, "gil",
+	 "threads that spin under one interpreter lock, handed over every 5 ms", 4, 0, 40,
+	 40 * WORKLOAD_MS, workload_gil_run},
+	{GROUP_FIBERS_LOOPS, "fibers",
+	 "fibers on one kernel thread, then on several; one makes a blocking call", 0, 1, 40,
+	 4 * WORKLOAD_MS, workload_fibers_run},
+	{GROUP_FIBERS_LOOPS, "loop",
+	 "one event loop: requests, their handlers, a timer; one in ten takes long", 1, 0, 100,
+	 2 * WORKLOAD_MS, workload_loop_run},
+	{GROUP_COMPARED, "spawn", "making threads against making processes", 2, 0, 200,
+	 5 * WORKLOAD_MS, workload_spawn_run},
+	{GROUP_COMPARED, "sums", "five threads that sum random integers, against eight processes",
+	 5, 0, 13, 60 * WORKLOAD_MS, workload_sums_run},
+	{GROUP_TOGETHER, "mixed", "three pools with a bit of all: the demo", 8, 4, 800,
+	 5 * WORKLOAD_MS, workload_mixed_run},
 };
 #define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
 
 static const char usage[] =
 	"usage: introspect workload [NAME] [OPTIONS]\n"
 	"Runs a bundled program whose behaviour is known; without NAME lists them.\n\n"
+	"      --list        the workloads, by group\n"
 	"      --workers N   of the pool (of `mixed`: of its request threads)\n"
 	"      --tasks N     how many tasks (of `map`: items)\n"
 	"      --length US   average length of a task, microseconds\n"
@@ -69,7 +92,16 @@ static const char usage[] =
 	"      --json        the list as JSON\n"
 	"  -h, --help        this text\n";
 
-enum { OPT_WORKERS = 256, OPT_TASKS, OPT_LENGTH, OPT_CHUNK, OPT_SEED, OPT_TRUTH, OPT_JSON };
+enum {
+	OPT_WORKERS = 256,
+	OPT_TASKS,
+	OPT_LENGTH,
+	OPT_CHUNK,
+	OPT_SEED,
+	OPT_TRUTH,
+	OPT_JSON,
+	OPT_LIST
+};
 
 static const struct option options[] = {
 	{"workers", required_argument, NULL, OPT_WORKERS},
@@ -79,6 +111,7 @@ static const struct option options[] = {
 	{"seed", required_argument, NULL, OPT_SEED},
 	{"truth", required_argument, NULL, OPT_TRUTH},
 	{"json", no_argument, NULL, OPT_JSON},
+	{"list", no_argument, NULL, OPT_LIST},
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
@@ -86,7 +119,7 @@ static const struct option options[] = {
 struct wish {
 	uint64_t workers, tasks, length_us, chunk, seed; /* 0: not given, but the seed */
 	const char *truth;
-	bool json;
+	bool json, list;
 };
 
 int workload_fail(const char *format, ...)
@@ -134,6 +167,9 @@ static int take_option(void *ctx, int option)
 	case OPT_JSON:
 		wish->json = true;
 		return CLI_OK;
+	case OPT_LIST:
+		wish->list = true;
+		return CLI_OK;
 	case OPT_TRUTH:
 		wish->truth = optarg;
 		return CLI_OK;
@@ -154,21 +190,36 @@ static const struct cli_syntax syntax = {
 	.take = take_option,
 };
 
+static void list_one(const struct workload *w, bool json, bool first_of_group, bool first)
+{
+	const char *group = groups[w->group];
+
+	if (json)
+		printf("%s  {\"name\":\"%s\",\"group\":\"%s\",\"text\":\"%s\",\"tasks\":%u}",
+		       first ? "" : ",\n", w->name, group, w->text, w->tasks);
+	else
+		printf("%s%s%s  %-15s %s\n", first_of_group && !first ? "\n" : "",
+		       first_of_group ? group : "", first_of_group ? "\n" : "", w->name, w->text);
+}
+
 static int list(bool json)
 {
+	bool first = true;
+
 	if (json)
 		printf("[\n");
-	for (size_t i = 0; i < WORKLOADS; i++) {
-		const struct workload *w = &workloads[i];
+	for (int group = 0; group < GROUPS; group++) {
+		bool first_of_group = true;
 
-		if (json)
-			printf("  {\"name\":\"%s\",\"text\":\"%s\",\"tasks\":%u}%s\n", w->name,
-			       w->text, w->tasks, i + 1 < WORKLOADS ? "," : "");
-		else
-			printf("%-15s %s\n", w->name, w->text);
+		for (size_t i = 0; i < WORKLOADS; i++) {
+			if ((int)workloads[i].group != group)
+				continue;
+			list_one(&workloads[i], json, first_of_group, first);
+			first_of_group = first = false;
+		}
 	}
 	if (json)
-		printf("]\n");
+		printf("\n]\n");
 	return CLI_OK;
 }
 
@@ -234,6 +285,8 @@ int cmd_workload(int argc, char **argv)
 		return status < 0 ? CLI_OK : status;
 	if (optind == argc)
 		return list(wish.json);
+	if (wish.list)
+		return cli_usage_error("workload", "--list goes without a workload");
 	if (argc - optind > 1)
 		return cli_usage_error("workload", "one workload at a time");
 	for (size_t i = 0; i < WORKLOADS; i++) {

@@ -94,9 +94,9 @@ _introspect() {
     workload)
         _introspect_value && return
         if [[ $cur == -* ]]; then
-            _introspect_words "--workers --tasks --length --chunk --seed --truth --json --help"
+            _introspect_words "--workers --tasks --length --chunk --seed --truth --list --json --help"
         else
-            _introspect_words "$("${COMP_WORDS[0]}" workload 2>/dev/null | while read -r name _; do echo "$name"; done)"
+            _introspect_words "$("${COMP_WORDS[0]}" workload --list 2>/dev/null | while IFS= read -r line; do [[ $line == "  "* ]] && read -r name _ <<<"$line" && echo "$name"; done)"
         fi
         ;;
     doctor) _introspect_words "--json --help" ;;

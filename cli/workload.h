@@ -56,9 +56,26 @@ struct workload_run {
 	char note[192];	    /* what the workload adds to its summary; may stay empty */
 };
 
+/* What a workload is to show; the list is in this order. */
+enum workload_group {
+	GROUP_THREADS,
+	GROUP_LOCKS,
+	GROUP_QUEUES,
+	GROUP_EXECUTORS,
+	GROUP_PROCESSES,
+	GROUP_SHARED,
+	GROUP_SERVICES,
+	GROUP_INTERPRETER,
+	GROUP_FIBERS_LOOPS,
+	GROUP_COMPARED,
+	GROUP_TOGETHER,
+	GROUPS,
+};
+
 struct workload {
+	enum workload_group group;
 	const char *name;
-	const char *text; /* one line */
+	const char *text; /* one line: at most 80 columns */
 	/* defaults: workers = max(workers, per_cpu * CPUs) */
 	unsigned workers, per_cpu;
 	uint32_t tasks;

@@ -8,24 +8,41 @@ is what the workload was made to show.
 import collections
 import json
 import os
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import truth  # noqa: E402
 
+COMPLETION = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "cli", "completion.bash")
 NAMES = ["cpu", "gil", "io", "lock", "map", "mixed", "oversubscribed", "procs", "race", "sleep", "spawn"]
 
 
 def usage(tap):
     run = truth.introspect("workload")
-    names = [line.split()[0] for line in run.stdout.splitlines()]
-    tap.ok(run.returncode == 0 and set(NAMES) <= set(names) and names == sorted(set(names)),
-           "without a name all are listed", run.stdout + run.stderr)
-    run = truth.introspect("workload", "--json")
-    tap.ok(run.returncode == 0 and [w["name"] for w in json.loads(run.stdout)] == names, "and as JSON")
+    groups, wide = {}, [line for line in run.stdout.splitlines() if len(line) > 100]
+    for line in filter(None, run.stdout.splitlines()):
+        if line.startswith("  "):
+            groups[list(groups)[-1]].append(line.split()[0])
+        elif line in groups:
+            wide.append(f"a second '{line}'")
+        else:
+            groups[line] = []
+    names = sum(groups.values(), [])
+    tap.ok(run.returncode == 0 and not wide and all(groups.values()) and set(NAMES) <= set(names)
+           and len(names) == len(set(names)), "without a name all are listed, by group", f"{wide}{run.stdout}{run.stderr}")
+    listed = truth.introspect("workload", "--list")
+    tap.ok(listed.returncode == 0 and listed.stdout == run.stdout, "--list does so too", listed.stdout + listed.stderr)
+    listed = truth.introspect("workload", "--json")
+    tap.ok(listed.returncode == 0 and [(w["group"], w["name"]) for w in json.loads(listed.stdout)] ==
+           [(group, name) for group in groups for name in groups[group]], "and as JSON")
+    completed = subprocess.run(["bash", "--norc", "-c", f"source '{COMPLETION}'; COMP_WORDS=('{truth.INTROSPECT}' workload ''); "
+                                "COMP_CWORD=2; _introspect; echo \"${COMPREPLY[@]}\""],
+                               stdout=subprocess.PIPE, check=True, text=True).stdout.split()
+    tap.ok(sorted(completed) == sorted(names), "completion offers each of them", completed)
     for what, args in {"an unknown workload": ["nosuch"], "an unknown option": ["cpu", "--nosuch"],
-                       "two workloads": ["cpu", "sleep"], "no workers": ["cpu", "--workers", "0"],
+                       "two workloads": ["cpu", "sleep"], "a workload and --list": ["cpu", "--list"], "no workers": ["cpu", "--workers", "0"],
                        "tasks that are no number": ["cpu", "--tasks", "1x"],
                        "an option without its value": ["cpu", "--seed"]}.items():
         run = truth.introspect("workload", *args)
