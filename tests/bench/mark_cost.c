@@ -59,6 +59,13 @@ static void nothing(void)
 static void marks(void)
 {
 	for (uint64_t i = 0; i < CALLS; i++)
+		intro_mark_submit(i + 1, 1, 0);
+}
+
+/* Marks whose cause is another thread's mark keep their clock behind it. */
+static void marks_of_effects(void)
+{
+	for (uint64_t i = 0; i < CALLS; i++)
 		intro_mark_start(i + 1, 1);
 }
 
@@ -84,6 +91,19 @@ static void tsc_alone(void)
 #endif
 }
 
+static void tsc_fenced(void)
+{
+#if defined(__x86_64__)
+	for (uint64_t i = 0; i < CALLS; i++) {
+		uint64_t now;
+
+		_mm_lfence();
+		now = __rdtsc();
+		__asm__ volatile("" ::"r"(now) : "memory");
+	}
+#endif
+}
+
 static const struct {
 	const char *name;
 	uint32_t enabled;
@@ -96,6 +116,8 @@ static const struct {
 #if defined(__x86_64__)
 	{"rdtsc", INTRO_MARKS_OFF, tsc_alone},
 	{"mark_tsc", INTRO_MARKS_TSC, marks},
+	{"rdtsc_fenced", INTRO_MARKS_OFF, tsc_fenced},
+	{"mark_tsc_fenced", INTRO_MARKS_TSC, marks_of_effects},
 #endif
 };
 
