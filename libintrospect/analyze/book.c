@@ -3,7 +3,7 @@
  * book.c - booking. An interval of a thread is booked when it ends, because only its end tells
  * what it was; it goes to the thread's states and to the ledgers of the tasks it is in.
  */
-#include "analyze/replay_impl.h"
+#include "analyze/state.h"
 
 static void book_ledger(const struct thread *thread, struct intro_ledger *ledger, uint64_t ns,
 			enum intro_state state, uint16_t cause, uint64_t detail)

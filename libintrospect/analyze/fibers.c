@@ -7,7 +7,7 @@
  * were lost, of whomever, may have been its own: from then on it is not known where it was, until
  * its next mark tells.
  */
-#include "analyze/replay_impl.h"
+#include "analyze/state.h"
 
 static bool is_unmounted(const struct task *task)
 {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analyze/replay_impl.h"
+#include "analyze/state.h"
 
 /* Beyond this many on one CPU holders are not kept: a bound on the work per switch. */
 #define WAITERS_MAX 1024

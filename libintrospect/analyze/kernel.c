@@ -4,36 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analyze/replay_impl.h"
-
-struct cpu *intro__cpu(struct intro_replay *replay, uint32_t number)
-{
-	struct cpu *cpu;
-
-	if (number >= INTRO_CPU_NONE) {
-		intro__strange(replay);
-		return NULL;
-	}
-	if (number >= replay->cpus_n) {
-		size_t n = (number + 64) & ~(size_t)63;
-		struct cpu **cpus = realloc(replay->cpus, n * sizeof(*cpus));
-
-		if (!cpus) {
-			replay->error = -ENOMEM;
-			return NULL;
-		}
-		memset(cpus + replay->cpus_n, 0, (n - replay->cpus_n) * sizeof(*cpus));
-		replay->cpus = cpus;
-		replay->cpus_n = n;
-	}
-	if (!replay->cpus[number]) {
-		cpu = intro__calloc(replay, sizeof(*cpu));
-		if (!cpu)
-			return NULL;
-		replay->cpus[number] = cpu;
-	}
-	return replay->cpus[number];
-}
+#include "analyze/state.h"
 
 static struct thread *thread_met(struct intro_replay *replay, uint32_t tid)
 {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analyze/replay_impl.h"
+#include "analyze/state.h"
 
 #define LOCKS_MAX 65536
 

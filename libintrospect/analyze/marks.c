@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* marks.c - what marks do to workers and tasks. */
-#include "analyze/replay_impl.h"
+#include "analyze/state.h"
 
 /* The thread that wrote a mark, booked up to now: it runs. */
 static struct thread *marker(struct intro_replay *replay, uint32_t tid)
@@ -180,15 +180,6 @@ static void on_cancel(struct intro_replay *replay, const struct intro_rec_mark *
 	intro__task_cancel(replay, task);
 }
 
-static void stop_waiting(struct intro_replay *replay, struct thread *thread)
-{
-	struct task *task = thread->waiting ? intro__task_find(replay, thread->waiting) : NULL;
-
-	if (task && task->waiters)
-		task->waiters--;
-	thread->waiting = 0;
-}
-
 static void on_wait(struct intro_replay *replay, const struct intro_rec_mark *mark)
 {
 	struct thread *thread = marker(replay, mark->rec.tid);
@@ -196,7 +187,7 @@ static void on_wait(struct intro_replay *replay, const struct intro_rec_mark *ma
 
 	if (!thread)
 		return;
-	stop_waiting(replay, thread);
+	intro__task_unwait(replay, thread);
 	thread->waiting = mark->task;
 	if (task)
 		task->waiters++;
@@ -208,7 +199,7 @@ static void on_wake(struct intro_replay *replay, const struct intro_rec_mark *ma
 	struct task *task;
 
 	if (thread)
-		stop_waiting(replay, thread);
+		intro__task_unwait(replay, thread);
 	task = intro__task_find(replay, mark->task);
 	if (task && task->phase == PHASE_SET)
 		intro__task_wake(replay, task);
@@ -311,13 +302,4 @@ void intro__mark_lost(struct intro_replay *replay, const struct intro_rec_lost *
 	/* nobody knows whose they were */
 	TAILQ_FOREACH(thread, &replay->all_threads, all)
 		lost_of(replay, thread, lost->until_ts);
-}
-
-void intro__worker_end(struct intro_replay *replay, struct thread *thread)
-{
-	stop_waiting(replay, thread);
-	while (intro__depth(thread))
-		intro__task_end(replay, thread->work->stack[thread->work->depth - 1],
-				INTRO_STATUS_LOST, false);
-	intro__pool_leave(replay, thread);
 }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analyze/replay_impl.h"
+#include "analyze/state.h"
 
 struct pool *intro__pool_get(struct intro_replay *replay, uint32_t id)
 {
@@ -125,50 +125,14 @@ void intro__pools_finish(struct intro_replay *replay)
 	}
 }
 
-static void define_name(struct intro_replay *replay, const struct intro_rec_def *def)
+void intro__define_pool(struct intro_replay *replay, const struct intro_rec_def *def)
 {
-	char *name;
+	struct pool *pool = def->id ? intro__pool_get(replay, def->id) : NULL;
 
-	if (intro__map_get(&replay->names, def->id))
-		return; /* names never change */
-	if (replay->names_n >= NAMES_MAX) {
-		intro__strange(replay);
+	if (!pool || !pool->id)
 		return;
-	}
-	name = strndup(def->name, INTRO_DEF_BYTES - 1);
-	if (!name || intro__map_set(&replay->names, def->id, name)) {
-		replay->error = -ENOMEM;
-		free(name);
-		return;
-	}
-	replay->names_n++;
-}
-
-void intro__define(struct intro_replay *replay, const struct intro_rec_def *def)
-{
-	struct pool *pool;
-
-	if (def->def == INTRO_DEF_NAME) {
-		define_name(replay, def);
-	} else if (def->def == INTRO_DEF_POOL) {
-		pool = def->id ? intro__pool_get(replay, def->id) : NULL;
-		if (!pool || !pool->id)
-			return;
-		if (def->pool_kind <= INTRO_POOL_OWN)
-			pool->kind = (enum intro_pool_kind)def->pool_kind;
-		if (def->name[0])
-			snprintf(pool->name, sizeof(pool->name), "%.*s", INTRO_DEF_BYTES - 1,
-				 def->name);
-	} else if (def->def == INTRO_DEF_LOCK) {
-		intro__define_lock(replay, def);
-	} else {
-		intro__strange(replay);
-	}
-}
-
-const char *intro__name(struct intro_replay *replay, uint32_t id)
-{
-	const char *name = id ? intro__map_get(&replay->names, id) : NULL;
-
-	return name ? name : "";
+	if (def->pool_kind <= INTRO_POOL_OWN)
+		pool->kind = (enum intro_pool_kind)def->pool_kind;
+	if (def->name[0])
+		snprintf(pool->name, sizeof(pool->name), "%.*s", INTRO_DEF_BYTES - 1, def->name);
 }

@@ -4,18 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analyze/replay_impl.h"
+#include "analyze/state.h"
 
 #define DEFAULT_MAX (256u * 1024)
-
-void *intro__calloc(struct intro_replay *replay, size_t size)
-{
-	void *memory = calloc(1, size);
-
-	if (!memory)
-		replay->error = -ENOMEM;
-	return memory;
-}
 
 struct intro_replay *intro_replay_new(const struct intro_replay_options *options,
 				      const struct intro_replay_sink *sink)
@@ -89,6 +80,23 @@ static void on_lost(struct intro_replay *replay, const struct intro_rec_lost *lo
 		intro__cpu_gap(replay, lost->rec.cpu, lost->until_ts);
 }
 
+static void on_def(struct intro_replay *replay, const struct intro_rec_def *def)
+{
+	switch (def->def) {
+	case INTRO_DEF_NAME:
+		intro__define_name(replay, def);
+		break;
+	case INTRO_DEF_POOL:
+		intro__define_pool(replay, def);
+		break;
+	case INTRO_DEF_LOCK:
+		intro__define_lock(replay, def);
+		break;
+	default:
+		intro__strange(replay);
+	}
+}
+
 int intro_replay_push(struct intro_replay *replay, const struct intro_rec *record)
 {
 	uint8_t rows = rows_needed(record->kind);
@@ -110,7 +118,7 @@ int intro_replay_push(struct intro_replay *replay, const struct intro_rec *recor
 	if (record->kind == INTRO_KIND_LOST)
 		on_lost(replay, (const struct intro_rec_lost *)record);
 	else if (record->kind == INTRO_KIND_DEF)
-		intro__define(replay, (const struct intro_rec_def *)record);
+		on_def(replay, (const struct intro_rec_def *)record);
 	else
 		intro__mark_record(replay, record);
 	return replay->error;
@@ -136,13 +144,6 @@ int intro_replay_finish(struct intro_replay *replay, struct intro_replay_totals 
 	return replay->error;
 }
 
-static void free_names(struct intro__map *map)
-{
-	for (size_t i = 0; map->slots && i <= map->mask; i++)
-		free(map->slots[i].value);
-	intro__map_free(map);
-}
-
 void intro_replay_free(struct intro_replay *replay)
 {
 	struct thread *thread;
@@ -161,13 +162,8 @@ void intro_replay_free(struct intro_replay *replay)
 		TAILQ_REMOVE(&replay->all_pools, pool, all);
 		free(pool);
 	}
-	for (size_t i = 0; i < replay->cpus_n; i++) {
-		if (replay->cpus[i])
-			free(replay->cpus[i]->waiters);
-		free(replay->cpus[i]);
-	}
-	free(replay->cpus);
-	free_names(&replay->names);
+	intro__cpus_free(replay);
+	intro__names_free(replay);
 	intro__locks_free(replay);
 	intro__map_free(&replay->threads);
 	intro__map_free(&replay->tasks);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analyze/replay_impl.h"
+#include "analyze/state.h"
 
 /* How long, and how many, tasks that ended are kept for a RESULT or WAKE that may yet come. */
 #define EXPIRE_NS (10ull * 1000 * 1000 * 1000)
@@ -501,4 +501,13 @@ void intro__tasks_finish(struct intro_replay *replay)
 
 	while ((task = TAILQ_FIRST(&replay->all_tasks)))
 		finish_task(replay, task);
+}
+
+void intro__task_unwait(struct intro_replay *replay, struct thread *thread)
+{
+	struct task *task = thread->waiting ? intro__task_find(replay, thread->waiting) : NULL;
+
+	if (task && task->waiters)
+		task->waiters--;
+	thread->waiting = 0;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analyze/replay_impl.h"
+#include "analyze/state.h"
 
 struct thread *intro__thread_find(struct intro_replay *replay, uint32_t tid)
 {
@@ -59,52 +59,4 @@ void intro__thread_rename_tid(struct intro_replay *replay, struct thread *thread
 	thread->tid = tid;
 	if (intro__map_set(&replay->threads, tid, thread))
 		replay->error = -ENOMEM;
-}
-
-static void emit(struct intro_replay *replay, const struct thread *thread, bool alive)
-{
-	struct intro_thread out = {
-		.tid = thread->tid,
-		.pid = thread->pid,
-		.ppid = thread->ppid,
-		.start_time = thread->start_time,
-		.kernel = thread->kernel,
-		.target = thread->target,
-		.alive = alive,
-		.exit_code = thread->exit_code,
-		.first_ns = thread->first,
-		.last_ns = thread->since,
-		.voluntary = thread->voluntary,
-		.involuntary = thread->involuntary,
-		.migrations = thread->migrations,
-		.runs = thread->runs,
-		.wakeups = thread->wakeups,
-		.pool = thread->pool_id,
-		.worker = thread->worker,
-		.tasks = thread->tasks,
-		.in_tasks = thread->work ? &thread->work->in_tasks : NULL,
-	};
-
-	if (thread->work)
-		intro__locks_name(replay, &thread->work->in_tasks);
-	memcpy(out.name, thread->comm, sizeof(out.name));
-	memcpy(out.states_ns, thread->states_ns, sizeof(out.states_ns));
-	memcpy(out.idle_ns, thread->idle_ns, sizeof(out.idle_ns));
-	if (replay->sink.thread)
-		replay->sink.thread(replay->sink.ctx, &out);
-}
-
-void intro__thread_end(struct intro_replay *replay, struct thread *thread, bool alive)
-{
-	intro__worker_end(replay, thread);
-	intro__queue_leave(replay, thread);
-	if (thread->on_cpu != CPU_NOWHERE)
-		replay->cpus[thread->on_cpu]->current = NULL;
-	emit(replay, thread, alive);
-	intro__map_remove(&replay->threads, thread->tid);
-	TAILQ_REMOVE(&replay->all_threads, thread, all);
-	TAILQ_REMOVE(thread->uncertain ? &replay->uncertain : &replay->certain, thread, certainty);
-	replay->threads_n--;
-	free(thread->work);
-	free(thread);
 }

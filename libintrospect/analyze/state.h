@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef ANALYZE_REPLAY_IMPL_H
-#define ANALYZE_REPLAY_IMPL_H
+#ifndef ANALYZE_STATE_H
+#define ANALYZE_STATE_H
 /*
- * replay_impl.h - the state of a replay, shared by its files:
+ * state.h - the state of a replay, shared by its files.
+ * Top down; none calls one above it, but tasks.c and fibers.c, which call each other:
  *
- *   replay.c   records in, in order of time; begin and end
- *   kernel.c   what kernel records do to threads
- *   threads.c  the table of threads: who is alive, incarnations, death
- *   book.c     booking: intervals of threads to states and tasks; lost records
- *   holders.c  who has the CPU that a runnable thread wants
- *   marks.c    what marks do to workers and tasks
- *   tasks.c    the life of a task and its ledger
- *   fibers.c   tasks that leave their thread and go on later
- *   pools.c    pools, names, and the integrals that split `queued`
- *   locks.c    which lock an address is
+ *   replay.c      records in, in order of time; begin and end
+ *   marks.c       what marks do to workers and tasks
+ *   kernel.c      what kernel records do to threads
+ *   thread_end.c  a thread leaves: its tasks, its pool, who is told
+ *   fibers.c      tasks that leave their thread and go on later
+ *   tasks.c       the life of a task and its ledger
+ *   book.c        booking: intervals of threads to states and tasks; lost records
+ *   holders.c     who has the CPU that a runnable thread wants
+ *   pools.c       pools, and the integrals that split `queued`
+ *   locks.c       which lock an address is
+ *   threads.c     the table of threads: who is alive, incarnations
+ *   names.c       names by number
+ *   cpus.c        CPUs by number
  *
  * Invariants
  *   - replay->now never goes back; thread->since <= now.
@@ -213,12 +217,14 @@ static inline unsigned intro__depth(const struct thread *thread)
 	return thread->work ? thread->work->depth : 0;
 }
 
-/* replay.c. NULL and replay->error when out of memory. */
+/* cpus.c. NULL and replay->error when out of memory. */
 void *intro__calloc(struct intro_replay *replay, size_t size);
+/* Made when needed; NULL also for a number that no CPU has. */
+struct cpu *intro__cpu(struct intro_replay *replay, uint32_t number);
+void intro__cpus_free(struct intro_replay *replay);
 
 /* kernel.c: false when the kind is not the kernel's. */
 bool intro__kernel_record(struct intro_replay *replay, const struct intro_rec *rec);
-struct cpu *intro__cpu(struct intro_replay *replay, uint32_t number);
 
 /* threads.c */
 struct thread *intro__thread_find(struct intro_replay *replay, uint32_t tid);
@@ -227,7 +233,8 @@ struct thread *intro__thread_get(struct intro_replay *replay, uint32_t tid, uint
 /* first_ns of a thread which is met now and was born before, as far as known. */
 uint64_t intro__thread_first(const struct intro_replay *replay, uint64_t start_time);
 void intro__thread_rename_tid(struct intro_replay *replay, struct thread *thread, uint32_t tid);
-/* Its tasks are lost, the sink has it, it is freed. The thread is booked up to now. */
+
+/* thread_end.c: its tasks are lost, the sink has it, it is freed. It is booked up to now. */
 void intro__thread_end(struct intro_replay *replay, struct thread *thread, bool alive);
 
 /* book.c */
@@ -262,8 +269,6 @@ void intro__held_book(const struct work *work, struct intro_ledger *ledger, uint
 /* marks.c */
 bool intro__mark_record(struct intro_replay *replay, const struct intro_rec *rec);
 void intro__mark_lost(struct intro_replay *replay, const struct intro_rec_lost *lost);
-/* The thread dies: out of its pool, out of its wait, its tasks lost. */
-void intro__worker_end(struct intro_replay *replay, struct thread *thread);
 
 /* tasks.c */
 struct task *intro__task_find(struct intro_replay *replay, uint64_t id);
@@ -276,6 +281,8 @@ void intro__task_result(struct intro_replay *replay, struct task *task, uint32_t
 /* Its worker went on to something else: its END is among lost marks. */
 void intro__task_unseen(struct intro_replay *replay, struct task *task);
 void intro__task_cancel(struct intro_replay *replay, struct task *task);
+/* The thread waits for no task any more. */
+void intro__task_unwait(struct intro_replay *replay, struct thread *thread);
 void intro__task_wake(struct intro_replay *replay, struct task *task);
 /* Lets go of those that ended long ago and whose RESULT or WAKE never came. */
 void intro__tasks_expire(struct intro_replay *replay);
@@ -316,8 +323,13 @@ void intro__pool_leave(struct intro_replay *replay, struct thread *thread);
 /* The thread enters its first task, or leaves its last. */
 void intro__pool_busy(struct intro_replay *replay, struct thread *thread, bool busy);
 void intro__pools_finish(struct intro_replay *replay);
-void intro__define(struct intro_replay *replay, const struct intro_rec_def *def);
+void intro__define_pool(struct intro_replay *replay, const struct intro_rec_def *def);
+
+/* names.c */
+void intro__define_name(struct intro_replay *replay, const struct intro_rec_def *def);
+/* "" for one that was not defined. */
 const char *intro__name(struct intro_replay *replay, uint32_t id);
+void intro__names_free(struct intro_replay *replay);
 
 /* locks.c */
 void intro__define_lock(struct intro_replay *replay, const struct intro_rec_def *def);
