@@ -235,6 +235,7 @@ static struct json_object *pool_object(const struct intro_report_pool *pool)
 	add_u64(object, "cancelled", pool->pool.cancelled);
 	add_u64(object, "lost", pool->pool.lost);
 	add_u64(object, "open", pool->pool.open);
+	add_u64(object, "rejected", pool->pool.rejected);
 	add_u64(object, "first_ns", pool->pool.first_ns);
 	add_u64(object, "last_ns", pool->pool.last_ns);
 	json_object_object_add(object, "parallelism", json_object_new_double(pool->parallelism));

@@ -141,6 +141,7 @@ static void print_tasks_counted(const struct render *render, const struct intro_
 	flow_some(line, pool->cancelled, "cancelled");
 	flow_some(line, pool->lost, "lost with their worker");
 	flow_some(line, pool->open, "still open");
+	flow_some(line, pool->rejected, "rejected");
 }
 
 static void print_pool_head(const struct render *render, const struct intro_report_pool *pool,

@@ -180,6 +180,16 @@ static void on_cancel(struct intro_replay *replay, const struct intro_rec_mark *
 	intro__task_cancel(replay, task);
 }
 
+static void on_reject(struct intro_replay *replay, const struct intro_rec_mark *mark)
+{
+	struct pool *pool;
+
+	marker(replay, mark->rec.tid);
+	pool = intro__pool_get(replay, mark->a);
+	if (pool)
+		pool->seen.rejected++;
+}
+
 static void on_wait(struct intro_replay *replay, const struct intro_rec_mark *mark)
 {
 	struct thread *thread = marker(replay, mark->rec.tid);
@@ -246,6 +256,9 @@ bool intro__mark_record(struct intro_replay *replay, const struct intro_rec *rec
 		return true;
 	case INTRO_KIND_CANCEL:
 		on_cancel(replay, mark);
+		return true;
+	case INTRO_KIND_REJECT:
+		on_reject(replay, mark);
 		return true;
 	case INTRO_KIND_WAIT:
 		on_wait(replay, mark);

@@ -103,6 +103,10 @@ static uint32_t own_id(const struct drain *drain, uint32_t id)
 static void renumber(const struct drain *drain, struct intro_rec_mark *mark)
 {
 	switch (mark->rec.kind) {
+	case INTRO_KIND_REJECT:
+		mark->a = own_id(drain, mark->a);
+		mark->b = own_id(drain, mark->b);
+		return;
 	case INTRO_KIND_SUBMIT:
 		mark->b = own_id(drain, mark->b);
 		/* fall through */

@@ -138,13 +138,15 @@ void intro_call_error(struct intro_call *call, const char *format, ...)
 	va_end(args);
 }
 
-static int check_and_reject(struct intro_executor *executor)
+static int check_and_reject(struct intro_executor *executor, uint32_t name)
 {
 	int err = executor->reject.fn(executor, executor->ops->backlog(executor),
 				      executor->reject.arg);
 
-	if (err)
+	if (err) {
 		atomic_fetch_add_explicit(&executor->rejected, 1, memory_order_relaxed);
+		intro_mark_reject(executor->pool, name);
+	}
 	return err > 0 ? -EBUSY : err;
 }
 
@@ -168,7 +170,7 @@ int intro_executor_submit_named(struct intro_executor *executor, struct intro_fu
 
 	if (!fn)
 		return -EINVAL;
-	if (executor->reject.fn && (err = check_and_reject(executor)))
+	if (executor->reject.fn && (err = check_and_reject(executor, name)))
 		return err;
 	err = intro__future_hold(f, executor, executor->pool, name);
 	if (err)

@@ -144,6 +144,7 @@ static void put_story(FILE *file)
 	put_mark(file, INTRO_KIND_LOST, 8, 60, 2, 0);
 	put_mark(file, INTRO_KIND_SUBMIT, 7, 9, 1, 0);
 	put_mark(file, INTRO_KIND_CANCEL, 7, 9, 1, 0);
+	put_mark(file, INTRO_KIND_REJECT, 7, 0, 1, 0);
 	put_mark(file, INTRO_KIND_SUBMIT, 7, 10, 1, 0);
 	put_mark(file, INTRO_KIND_START, 8, 10, 1, 0);
 	put_mark(file, INTRO_KIND_EXIT, 8, 9, 1, 0);

@@ -220,6 +220,10 @@ static bool read_mark(struct words *words, struct intro_rec_mark *mark)
 		mark->a = (uint32_t)take_number(words, "pool");
 		mark->b = (uint32_t)take_number(words, "index");
 		return true;
+	case INTRO_KIND_REJECT:
+		mark->a = (uint32_t)take_number(words, "pool");
+		mark->b = (uint32_t)take_number(words, "name");
+		return true;
 	case INTRO_KIND_LOST:
 		return read_kernel(words, (union golden_record *)mark);
 	default:
@@ -457,6 +461,7 @@ void golden_render_pool(const struct intro_pool *pool, char *line, size_t size)
 	    pool->submitted, pool->finished, pool->failed);
 	say(line, size, " cancelled:%" PRIu64 " lost:%" PRIu64 " open:%" PRIu64, pool->cancelled,
 	    pool->lost, pool->open);
+	say(line, size, " rejected:%" PRIu64, pool->rejected);
 }
 
 void golden_render_totals(const struct intro_replay_totals *totals, char *line, size_t size)

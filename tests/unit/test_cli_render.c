@@ -282,7 +282,7 @@ static void fill_sample(struct sample *sample, uint64_t n, char *name)
 
 		strncpy(pool->name, name, sizeof(pool->name) - 1);
 		pool->pool = (struct intro_pool){
-			i + 1, pool->name, INTRO_POOL_PROCESS, 1, 0, n, n, n, n, n, n, n};
+			i + 1, pool->name, INTRO_POOL_PROCESS, 1, 0, n, n, n, n, n, n, n, n};
 		pool->wall = (struct intro_quantiles){n, n, n, n, n};
 		pool->ledger = sample->ledger;
 		pool->parallelism = (double)n;

@@ -204,6 +204,8 @@ static void rejects(new_fn new, uint64_t handed)
 	struct intro_executor_statistics s;
 	struct intro_future f[5];
 	uint64_t n = handed + 2;
+	struct intro_rec_mark *m;
+	size_t marks;
 
 	for (uint64_t i = 0; i < handed; i++) {
 		submit_gate(e, &f[i], &gate);
@@ -213,7 +215,15 @@ static void rejects(new_fn new, uint64_t handed)
 	submit(e, &f[handed], succeeds);
 	submit(e, &f[handed + 1], succeeds);
 	intro_future_init(&f[n]);
-	assert_int_equal(intro_executor_submit(e, &f[n], succeeds, NULL, 0), -EBUSY);
+	marks_begin();
+	assert_int_equal(intro_executor_submit_named(e, &f[n], 5, succeeds, NULL, 0), -EBUSY);
+	m = marks_end(&marks);
+	assert_int_equal(marks_count(m, marks, INTRO_KIND_SUBMIT, 0), 0);
+	assert_int_equal(marks_count(m, marks, INTRO_KIND_REJECT, 0), 1);
+	assert_int_equal(m[marks_find(m, marks, 0, INTRO_KIND_REJECT, 0)].a,
+			 intro_executor_pool_id(e));
+	assert_int_equal(m[marks_find(m, marks, 0, INTRO_KIND_REJECT, 0)].b, 5);
+	free(m);
 	assert_int_equal(intro_future_state(&f[n]), INTRO_FUTURE_PENDING);
 	s = statistics_of(e);
 	assert_int_equal(s.rejected, 1);

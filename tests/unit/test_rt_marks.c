@@ -97,6 +97,7 @@ static void *write_all_kinds(void *arg)
 	intro_mark_wait(7);
 	intro_mark_wake(7);
 	intro_mark_read(7);
+	intro_mark_reject(8, 9);
 	return NULL;
 }
 
@@ -112,6 +113,7 @@ static void every_field_of_a_mark(void **state)
 		{INTRO_KIND_WAIT, 0, 0},
 		{INTRO_KIND_WAKE, 0, 0},
 		{INTRO_KIND_READ, 0, 0},
+		{INTRO_KIND_REJECT, 8, 9},
 	};
 	int64_t before = now_ns(), last = before;
 	struct intro_rec_mark *m;
@@ -121,7 +123,7 @@ static void every_field_of_a_mark(void **state)
 	marks_begin();
 	run_and_return(write_all_kinds, &tid);
 	m = marks_end(&n);
-	assert_int_equal(n, 10);
+	assert_int_equal(n, 11);
 	assert_int_equal(m[0].rec.kind, INTRO_KIND_THREAD);
 	assert_int_equal(m[0].task, getpid());
 	assert_int_equal(m[0].a, tid);
@@ -134,7 +136,7 @@ static void every_field_of_a_mark(void **state)
 		if (!i)
 			continue;
 		assert_int_equal(m[i].rec.kind, want[i - 1][0]);
-		assert_int_equal(m[i].task, 7);
+		assert_int_equal(m[i].task, m[i].rec.kind == INTRO_KIND_REJECT ? 0 : 7);
 		assert_int_equal(m[i].a, want[i - 1][1]);
 		assert_int_equal(m[i].b, want[i - 1][2]);
 	}

@@ -61,6 +61,7 @@
 	X(MOUNT, 76, 1, intro_rec_mark, "mount")                                                   \
 	X(UNMOUNT, 77, 1, intro_rec_mark, "unmount")                                               \
 	X(READY, 78, 1, intro_rec_mark, "ready")                                                   \
+	X(REJECT, 79, 1, intro_rec_mark, "reject")                                                 \
 	/* collector: names that marks refer to by number */                                       \
 	X(DEF, 128, 2, intro_rec_def, "definition")
 
@@ -236,6 +237,7 @@ enum intro_unmount {
  *   MOUNT         task          pool                 0      this thread goes on with the fiber
  *   UNMOUNT       task          enum intro_unmount   0      this thread lets go of the fiber
  *   READY         task          0                    0      a parked fiber may go on; by any thread
+ *   REJECT        0             pool                 name   a task was turned away: it is none
  */
 struct intro_rec_mark {
 	struct intro_rec rec;

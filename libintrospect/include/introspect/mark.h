@@ -149,6 +149,12 @@ static inline void intro_mark_cancel(uint64_t task, uint32_t pool)
 	intro_mark(INTRO_KIND_CANCEL, task, pool, 0);
 }
 
+/* The pool did not take a task of that name (0: none); there is no number for what is none. */
+static inline void intro_mark_reject(uint32_t pool, uint32_t name)
+{
+	intro_mark(INTRO_KIND_REJECT, 0, pool, name);
+}
+
 static inline void intro_mark_wait(uint64_t task)
 {
 	intro_mark(INTRO_KIND_WAIT, task, 0, 0);

@@ -86,6 +86,7 @@ struct intro_pool {
 	/* submitted is the sum of the others; lost counts LOST and UNSEEN, open QUEUED and RUNNING
 	 */
 	uint64_t submitted, finished, failed, cancelled, lost, open;
+	uint64_t rejected; /* turned away by the pool: not in submitted */
 };
 
 /* Calls come in a fixed order: tasks and threads as they end; the rest, then pools, at finish. */
