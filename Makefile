@@ -22,6 +22,9 @@ DEB_BUILD := clang llvm libbpf-dev libelf-dev bpftool libcmocka-dev libzstd-dev 
 	     libjson-c-dev pkg-config gcc make
 DEB_TEST := linux-perf python3 mandoc libglib2.0-dev trace-cmd libclang-rt-14-dev
 
+# for the tests in a virtual machine, and the kernel module; without them these are skipped
+DEB_VM := qemu-system-x86 busybox-static
+
 # only for the peers that `make bench` measures
 DEB_BENCH := libuv1-dev libtbb-dev g++ libglib2.0-dev
 
@@ -68,7 +71,7 @@ SYSPROG	:= $(patsubst tests/system/%.c,$(B)/tests/system/%,$(SYSPROG_SRC))
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all libs help deps deps-build demo test test-unit test-system units bench bench-pools deps-bench pool-programs bench-programs lint fuzz doc install uninstall clean
+.PHONY: all libs help deps deps-build demo test test-unit test-system test-vm vm-shell units bench bench-pools deps-bench pool-programs bench-programs lint fuzz doc install uninstall clean
 
 all: libs $(B)/introspect $(SYSPROG) ## build the program and the libraries
 libs: $(RT_A) $(LIB_A) $(RT_SO) $(LIB_SO) pc
@@ -88,6 +91,8 @@ define install-missing
 endef
 deps: ## install the Debian packages that building and testing need (nothing to do: no network)
 	$(call install-missing,$(DEB_BUILD) $(DEB_TEST))
+	-$(call install-missing,$(DEB_VM))
+	$(Q)tests/vm/fetch.sh
 deps-build: ## install only what building needs
 	$(call install-missing,$(DEB_BUILD))
 
@@ -159,11 +164,17 @@ test: deps ## install what is missing, build, run every test
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)$(MAKE) --no-print-directory VARIANT=asan units
 	$(Q)$(MAKE) --no-print-directory VARIANT=tsan tsan-units
-	$(Q)tests/run.sh unit-asan tsan system
+	$(Q)tests/run.sh unit-asan tsan system vm
 # the units that run under ThreadSanitizer: those of the runtime
 TSAN_UNIT := $(filter $(B)/tests/unit/test_rt_%,$(UNIT))
 .PHONY: tsan-units
 tsan-units: $(TSAN_UNIT)
+test-vm: all ## the tests in a virtual machine: the kernel module, NUMA (no root)
+	$(Q)tests/vm/fetch.sh
+	$(Q)tests/run.sh vm
+vm-shell: all ## a shell in that machine; TOPOLOGY=one, two, four, no-cpu or no-memory
+	$(Q)tests/vm/fetch.sh
+	$(Q)tests/vm/vm.py shell --topology $(or $(TOPOLOGY),two)
 test-unit: ## the tests that need no root, under ASan and UBSan
 	$(Q)$(MAKE) --no-print-directory VARIANT=asan units
 	$(Q)tests/run.sh unit-asan

@@ -55,6 +55,7 @@ for suite in "$@"; do
     unit-asan) progs=(build/asan/tests/unit/test_*) ;;
     tsan) progs=(build/tsan/tests/unit/test_rt_*) ;;
     system) progs=(tests/system/test_*) ;;
+    vm) progs=(tests/vm/test_*) ;;
     *) progs=("$suite") ;;
     esac
     echo "== $suite"
