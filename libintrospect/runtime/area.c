@@ -13,10 +13,7 @@
 #include <unistd.h>
 
 #include "marks_private.h"
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
+#include "shared_lock.h"
 
 static const uint32_t marks_off = INTRO_MARKS_OFF;
 const uint32_t *intro_marks_enabled = &marks_off;
@@ -88,25 +85,15 @@ static struct intro_area *area_inherit(void)
 
 static struct intro_area *area_create(void)
 {
-	const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	struct intro_area *area = NULL;
-	struct rlimit limit;
-	int fd;
+	int fd = intro__shared_block(INTRO_AREA_NAME, sizeof(struct intro_area));
+	struct intro_area *area;
 
-	/* beyond the limit ftruncate does not fail only: it sends SIGXFSZ */
-	if (!getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur < sizeof(*area))
-		return NULL;
-	fd = memfd_create(INTRO_AREA_NAME, flags | MFD_NOEXEC_SEAL);
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create(INTRO_AREA_NAME, flags);
 	if (fd < 0)
 		return NULL;
-	if (!ftruncate(fd, sizeof(*area)))
-		area = area_map(fd);
+	area = area_map(fd);
 	if (area) {
 		area->version = INTRO_AREA_VERSION;
 		__atomic_store_n(&area->magic, INTRO_AREA_MAGIC, __ATOMIC_RELEASE);
-		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	}
 	close(fd);
 	return area;

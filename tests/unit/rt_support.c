@@ -136,6 +136,22 @@ unsigned marks_count(const struct intro_rec_mark *m, size_t n, uint8_t kind, uin
 	return count;
 }
 
+unsigned locks_told(const void *address, const char *name)
+{
+	struct intro_area *area = intro__area();
+	uint32_t id = intro_mark_name(name);
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < area->defs; i++) {
+		const struct intro_rec_def *def = &area->def[i].rec;
+		uint64_t at = (uint64_t)def->address_high << 32 | def->workers;
+
+		n += def->def == INTRO_DEF_LOCK &&
+		     (!address || at == (uint64_t)(uintptr_t)address) && def->id == id;
+	}
+	return n;
+}
+
 unsigned count_threads(const char *prefix)
 {
 	DIR *dir = opendir("/proc/self/task");

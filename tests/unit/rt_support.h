@@ -40,6 +40,9 @@ struct intro_rec_mark *marks_end(size_t *n);
 int marks_find(const struct intro_rec_mark *m, size_t n, size_t from, uint8_t kind, uint64_t task);
 unsigned marks_count(const struct intro_rec_mark *m, size_t n, uint8_t kind, uint64_t task);
 
+/* How many definitions say that this address (NULL: any) is a lock of that name. */
+unsigned locks_told(const void *address, const char *name);
+
 /* Until the thread sleeps in a futex, as far as that can be seen. */
 void until_asleep(uint32_t tid);
 

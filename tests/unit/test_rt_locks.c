@@ -536,23 +536,6 @@ static void test_barrier_action_fails(void **state)
 
 /* --- names ----------------------------------------------------------------------------------- */
 
-/* How many definitions say that this address is a lock of that name. */
-static unsigned told(const void *address, const char *name)
-{
-	struct intro_area *area = intro__area();
-	uint32_t id = intro_mark_name(name);
-	unsigned n = 0;
-
-	for (uint32_t i = 0; i < area->defs; i++) {
-		const struct intro_rec_def *def = &area->def[i].rec;
-		uint64_t at = (uint64_t)def->address_high << 32 | def->workers;
-
-		n += def->def == INTRO_DEF_LOCK && at == (uint64_t)(uintptr_t)address &&
-		     def->id == id;
-	}
-	return n;
-}
-
 static void test_names(void **state)
 {
 	struct shared *s = shared_new();
@@ -560,30 +543,30 @@ static void test_names(void **state)
 	intro_mutex_init(&s->mutex, "my mutex");
 	assert_int_equal(intro_mutex_acquire(&s->mutex, INTRO_FOREVER), 0);
 	assert_int_equal(intro_mutex_acquire(&s->mutex, 1000), -ETIMEDOUT);
-	assert_int_equal(told(&s->mutex, "my mutex"), 0); /* nobody waited long */
+	assert_int_equal(locks_told(&s->mutex, "my mutex"), 0); /* nobody waited long */
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(intro_mutex_acquire(&s->mutex, 5 * MSEC), -ETIMEDOUT);
-	assert_int_equal(told(&s->mutex, "my mutex"), 1);
+	assert_int_equal(locks_told(&s->mutex, "my mutex"), 1);
 	/* made again at its place, as an object of a pool of memory is */
 	intro_mutex_init(&s->mutex, "my mutex");
 	assert_int_equal(intro_mutex_acquire(&s->mutex, INTRO_FOREVER), 0);
 	assert_int_equal(intro_mutex_acquire(&s->mutex, 5 * MSEC), -ETIMEDOUT);
-	assert_int_equal(told(&s->mutex, "my mutex"), 1);
+	assert_int_equal(locks_told(&s->mutex, "my mutex"), 1);
 
 	assert_int_equal(intro_semaphore_init(&s->semaphore, 0, "my semaphore"), 0);
 	assert_int_equal(intro_semaphore_acquire(&s->semaphore, 5 * MSEC), -ETIMEDOUT);
-	assert_int_equal(told(&s->semaphore, "my semaphore"), 1);
+	assert_int_equal(locks_told(&s->semaphore, "my semaphore"), 1);
 	intro_event_init(&s->event, "my event");
 	assert_int_equal(intro_event_wait(&s->event, 5 * MSEC), -ETIMEDOUT);
-	assert_int_equal(told(&s->event, "my event"), 1);
+	assert_int_equal(locks_told(&s->event, "my event"), 1);
 	assert_int_equal(intro_barrier_init(&s->barrier, 2, NULL, NULL, "my barrier"), 0);
 	assert_int_equal(intro_barrier_wait(&s->barrier, 5 * MSEC), -ETIMEDOUT);
-	assert_int_equal(told(&s->barrier, "my barrier"), 1);
+	assert_int_equal(locks_told(&s->barrier, "my barrier"), 1);
 	intro_condition_init(&s->condition, &s->mutex, "my condition");
 	assert_int_equal(intro_condition_wait(&s->condition, 5 * MSEC), -ETIMEDOUT);
-	assert_int_equal(told(&s->condition, "my condition"), 1);
+	assert_int_equal(locks_told(&s->condition, "my condition"), 1);
 	intro_mark_lock(s, 0);
-	assert_int_equal(told(s, ""), 0);
+	assert_int_equal(locks_told(s, ""), 0);
 	free(s);
 }
 
