@@ -70,12 +70,10 @@ int cmd_report(int argc, char **argv)
 
 	if (status || !cli_operand("report", argc, argv, &path, &status))
 		return status < 0 ? CLI_OK : status;
-	load.slowest = command.top;
+	load.slowest = command.top ? command.top : INTRO_REPORT_NONE;
 	report = cli_report_load(path, &load, used, sizeof(used), &status);
 	if (!report)
 		return status;
-	if (!command.top)
-		report->slowest_n = 0;
 	if (!command.json) {
 		render_report(&render, report, &command.render);
 	} else if (render_json_report(stdout, report)) {

@@ -154,6 +154,8 @@ struct json_object *json_text(const char *text);
 struct json_object *json_report(const struct intro_report *report);
 struct json_object *json_task(const struct intro_task *task, const char *pool_name);
 struct json_object *json_thread(const struct intro_thread *thread);
+struct json_object *json_placement(const struct intro_placement *placement);
+struct json_object *json_numa(const struct intro_report *report);
 /* 0 or -ENOMEM */
 int render_json_report(FILE *out, const struct intro_report *report);
 int render_json_doctor(FILE *out, const struct intro_probe_row *rows, size_t n);

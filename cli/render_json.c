@@ -149,6 +149,42 @@ static void add_ledger(struct json_object *object, const struct intro_ledger *le
 	json_object_object_add(object, "splits", splits(ledger));
 }
 
+/* "core": 3 and so on, of the kinds of moves. */
+static struct json_object *by_move(const uint64_t *values)
+{
+	struct json_object *object = json_object_new_object();
+
+	for (int i = 0; i < INTRO_MOVES; i++)
+		add_u64(object, intro_move_text((enum intro_move)i), values[i]);
+	return object;
+}
+
+/* The kernel's number of a place among the nodes; null: not known. */
+static struct json_object *node_number(const struct intro_topology *topology, int place)
+{
+	return place < 0 || !topology ? NULL : json_object_new_uint64(topology->nodes[place].node);
+}
+
+struct json_object *json_placement(const struct intro_placement *placement)
+{
+	struct json_object *object = json_object_new_object(), *nodes = json_object_new_array();
+
+	json_object_object_add(object, "home_node",
+			       node_number(placement->topology, intro_placement_home(placement)));
+	json_object_object_add(object, "moves", by_move(placement->moves));
+	json_object_object_add(object, "move_wait_ns", by_move(placement->move_wait_ns));
+	for (uint32_t i = 0; i < placement->nodes; i++) {
+		struct json_object *node = json_object_new_object();
+
+		json_object_object_add(node, "node", node_number(placement->topology, (int)i));
+		add_u64(node, "ran_ns", intro_placement_ran(placement, i));
+		json_object_array_add(nodes, node);
+	}
+	json_object_object_add(object, "nodes", nodes);
+	add_u64(object, "elsewhere_ns", placement->elsewhere_ns);
+	return object;
+}
+
 struct json_object *json_task(const struct intro_task *task, const char *pool_name)
 {
 	struct json_object *object = json_object_new_object();
@@ -171,6 +207,8 @@ struct json_object *json_task(const struct intro_task *task, const char *pool_na
 	add_u64(object, "voluntary", task->voluntary);
 	add_u64(object, "involuntary", task->involuntary);
 	add_u64(object, "migrations", task->migrations);
+	if (task->placement)
+		json_object_object_add(object, "numa", json_placement(task->placement));
 	return object;
 }
 
@@ -197,6 +235,8 @@ struct json_object *json_thread(const struct intro_thread *thread)
 	add_u64(part, "involuntary", thread->involuntary);
 	json_object_object_add(object, "switches", part);
 	add_u64(object, "migrations", thread->migrations);
+	if (thread->placement)
+		json_object_object_add(object, "numa", json_placement(thread->placement));
 	add_u64(object, "runs", thread->runs);
 	add_u64(object, "wakeups", thread->wakeups);
 	add_u64(object, "first_ns", thread->first_ns);
@@ -247,6 +287,8 @@ static struct json_object *pool_object(const struct intro_report_pool *pool)
 	add_u64(part, "sum", pool->wall.sum);
 	json_object_object_add(object, "wall_ns", part);
 	add_ledger(object, &pool->ledger);
+	if (pool->placement)
+		json_object_object_add(object, "numa", json_placement(pool->placement));
 	return object;
 }
 
@@ -314,6 +356,8 @@ struct json_object *json_report(const struct intro_report *report)
 		json_object_array_add(part, json_task(task, pool_name));
 	}
 	json_object_object_add(object, "slowest", part);
+	if (report->topology && report->placement)
+		json_object_object_add(object, "numa", json_numa(report));
 	return object;
 }
 

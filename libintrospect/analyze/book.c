@@ -49,6 +49,8 @@ void intro__book(struct thread *thread, uint64_t until, enum intro_state state, 
 
 		thread->since = until;
 		thread->states_ns[state] += ns;
+		if (state == INTRO_STATE_RUNNING)
+			intro__place_ran(thread, ns);
 		if (intro__depth(thread))
 			book_tasks(thread, ns, state, cause, detail);
 		else if (thread->pool_id)
@@ -62,6 +64,14 @@ void intro__book(struct thread *thread, uint64_t until, enum intro_state state, 
 static void book_certain_part(struct thread *thread)
 {
 	intro__book(thread, thread->gap_from, thread->state, thread->cause, thread->detail);
+}
+
+void intro__book_on(struct intro_replay *replay, struct thread *thread, uint32_t cpu)
+{
+	/* before a gap it may have run somewhere else */
+	if (thread->uncertain)
+		book_certain_part(thread);
+	intro__place_on(replay, thread, cpu);
 }
 
 static uint16_t unknown_cause(const struct thread *thread)

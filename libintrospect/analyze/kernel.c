@@ -113,6 +113,7 @@ static void switch_out(struct intro_replay *replay, struct cpu *cpu, uint32_t nu
 		}
 	}
 	thread->events++;
+	intro__book_on(replay, thread, number);
 	book_run(replay, thread, cpu);
 	cpu->current = NULL;
 	thread->on_cpu = CPU_NOWHERE;
@@ -198,13 +199,11 @@ static void switch_in(struct intro_replay *replay, struct cpu *cpu,
 
 	if (!thread)
 		return;
+	intro__place_arrived(replay, thread, number);
 	book_wait(replay, thread, sw->state & INTRO_SWITCH_LATE ? cpu : NULL);
-	if (!thread->moved && thread->last_cpu != CPU_NOWHERE &&
-	    thread->last_cpu != (int32_t)number)
-		thread->migrations++;
-	thread->moved = false;
 	thread->runs++;
 	thread->last_cpu = thread->on_cpu = (int32_t)number;
+	intro__place_on(replay, thread, number);
 	cpu->current = thread;
 	intro__enter(replay, thread, INTRO_STATE_RUNNING, 0, 0);
 }
@@ -304,10 +303,8 @@ static void on_migrate(struct intro_replay *replay, const struct intro_rec_migra
 
 	if (!thread)
 		return;
-	if (migrate->from_cpu != migrate->to_cpu) {
-		thread->migrations++;
-		thread->moved = true;
-	}
+	if (migrate->from_cpu != migrate->to_cpu)
+		intro__place_moved(replay, thread, migrate->from_cpu, migrate->to_cpu);
 	if (migrate->to_cpu >= INTRO_CPU_NONE || thread->on_cpu != CPU_NOWHERE)
 		return;
 	if (thread->queue_cpu != CPU_NOWHERE && thread->queue_cpu != migrate->to_cpu) {
@@ -457,6 +454,7 @@ static void snapshot_settle(struct intro_replay *replay, struct thread *thread,
 	struct seen_state seen = snapshot_state(replay, thread, snapshot);
 	struct cpu *cpu;
 
+	intro__book_on(replay, thread, snapshot->rec.cpu);
 	if (!intro__settle(replay, thread, replay->gap_until, seen.state, seen.cause, seen.detail))
 		return;
 	if (thread->last_cpu == CPU_NOWHERE && snapshot->rec.cpu < INTRO_CPU_NONE)

@@ -20,6 +20,7 @@ struct sums {
 	char name[INTRO_DEF_BYTES + 8];
 	struct intro_ledger ledger;
 	struct intro__histogram wall;
+	struct intro_placement *placement;
 	bool listed; /* the replay told of it: it is in the report */
 	struct intro_pool pool;
 	TAILQ_ENTRY(sums) all;
@@ -46,7 +47,11 @@ static struct sums *sums_of(struct build *build, uint32_t id)
 	if (sums)
 		return sums;
 	sums = calloc(1, sizeof(*sums));
-	if (!sums || intro__map_set(&build->pools, id, sums)) {
+	if (sums)
+		sums->placement = intro_placement_new(build->report->topology);
+	if (!sums || !sums->placement || intro__map_set(&build->pools, id, sums)) {
+		if (sums)
+			free(sums->placement);
 		free(sums);
 		build->error = -ENOMEM;
 		return NULL;
@@ -108,13 +113,21 @@ static void keep_slow(struct build *build, const struct intro_task *task)
 	struct intro_report_task entry;
 
 	entry.task = *task;
+	if (!build->options.slowest)
+		return;
 	if (report->slowest_n == build->options.slowest && faster(&entry, &report->slowest[0]))
 		return;
 	snprintf(entry.name, sizeof(entry.name), "%s", task->name);
+	if (task->placement) {
+		entry.task.placement = intro_placement_copy(task->placement);
+		if (!entry.task.placement)
+			build->error = -ENOMEM;
+	}
 	if (report->slowest_n < build->options.slowest) {
 		report->slowest[report->slowest_n] = entry;
 		sift_up(report->slowest, report->slowest_n++);
 	} else {
+		free((void *)report->slowest[0].task.placement);
 		report->slowest[0] = entry;
 		sift_down(report->slowest, report->slowest_n);
 	}
@@ -128,6 +141,8 @@ static void on_task(void *ctx, const struct intro_task *task)
 	if (!sums)
 		return;
 	intro_ledger_add(&sums->ledger, &task->ledger);
+	if (task->placement)
+		intro_placement_add(sums->placement, task->placement);
 	if (intro__histogram_add(&sums->wall, task->done_ns - task->submit_ns))
 		build->error = -ENOMEM;
 	keep_slow(build, task);
@@ -190,6 +205,7 @@ static void on_thread(void *ctx, const struct intro_thread *thread)
 
 	if (!thread->target)
 		return;
+	intro_placement_add(build->report->placement, thread->placement);
 	if (build->report->threads_n >= build->options.max_threads) {
 		fold(build, thread);
 		return;
@@ -198,13 +214,10 @@ static void on_thread(void *ctx, const struct intro_thread *thread)
 	if (!copy)
 		return;
 	*copy = *thread;
-	if (thread->in_tasks) {
-		copy->in_tasks = copy_ledger(thread->in_tasks);
-		if (!copy->in_tasks) {
-			build->error = -ENOMEM;
-			return;
-		}
-	}
+	copy->in_tasks = thread->in_tasks ? copy_ledger(thread->in_tasks) : NULL;
+	copy->placement = intro_placement_copy(thread->placement);
+	if (!copy->placement || (thread->in_tasks && !copy->in_tasks))
+		build->error = -ENOMEM;
 	build->report->threads_n++;
 }
 
@@ -237,13 +250,15 @@ static int compare_pools(const void *a, const void *b)
 	return order ? order : compare_u64(x->pool.id, y->pool.id);
 }
 
-static void fill_pool(struct intro_report_pool *pool, const struct sums *sums)
+static void fill_pool(struct intro_report_pool *pool, struct sums *sums)
 {
 	uint64_t span = sums->pool.last_ns - sums->pool.first_ns;
 
 	pool->pool = sums->pool;
 	memcpy(pool->name, sums->name, sizeof(pool->name));
 	pool->ledger = sums->ledger;
+	pool->placement = sums->placement;
+	sums->placement = NULL;
 	intro__histogram_quantiles(&sums->wall, &pool->wall);
 	if (sums->pool.last_ns > sums->pool.first_ns)
 		pool->parallelism = (double)sums->ledger.account[INTRO_RUNNING] / (double)span;
@@ -437,6 +452,13 @@ static int run(struct build *build, struct intro_trace *trace)
 	take_meta(report, &meta);
 	if (err)
 		return err;
+	report->topology = intro_topology_of_meta(intro_trace_meta(trace));
+	if (!report->topology)
+		return -ENOMEM;
+	report->placement = intro_placement_new(report->topology);
+	if (!report->placement)
+		return -ENOMEM;
+	options.topology = report->topology;
 	options.begin_ns = meta.start_ns;
 	options.end_ns = meta.end_ns;
 	replay = intro_replay_new(&options, &sink);
@@ -467,6 +489,7 @@ static void free_sums(struct build *build)
 	while ((sums = TAILQ_FIRST(&build->all))) {
 		TAILQ_REMOVE(&build->all, sums, all);
 		intro__histogram_free(&sums->wall);
+		free(sums->placement);
 		free(sums);
 	}
 	intro__map_free(&build->pools);
@@ -485,11 +508,13 @@ struct intro_report *intro_report_new(struct intro_trace *trace,
 		       options->size < sizeof(*options) ? options->size : sizeof(*options));
 	if (!build.options.slowest)
 		build.options.slowest = DEFAULT_SLOWEST;
+	else if (build.options.slowest == INTRO_REPORT_NONE)
+		build.options.slowest = 0;
 	if (!build.options.max_threads)
 		build.options.max_threads = DEFAULT_THREADS;
 	intro__map_init(&build.pools);
 	TAILQ_INIT(&build.all);
-	build.report->slowest = calloc(build.options.slowest, sizeof(*build.report->slowest));
+	build.report->slowest = calloc(build.options.slowest + 1, sizeof(*build.report->slowest));
 	if (build.report->slowest)
 		err = run(&build, trace);
 	free_sums(&build);
@@ -505,10 +530,18 @@ void intro_report_free(struct intro_report *report)
 {
 	if (!report)
 		return;
-	for (size_t i = 0; i < report->threads_n; i++)
+	for (size_t i = 0; i < report->threads_n; i++) {
 		free((void *)report->threads[i].in_tasks);
-	for (size_t i = 0; report->pools && i < report->pools_n; i++)
+		free((void *)report->threads[i].placement);
+	}
+	for (size_t i = 0; report->pools && i < report->pools_n; i++) {
 		free(report->pools[i].worker_tids);
+		free(report->pools[i].placement);
+	}
+	for (size_t i = 0; report->slowest && i < report->slowest_n; i++)
+		free((void *)report->slowest[i].task.placement);
+	intro_topology_free(report->topology);
+	free(report->placement);
 	free((void *)report->others.in_tasks);
 	free(report->threads);
 	free(report->pools);

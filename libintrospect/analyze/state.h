@@ -18,6 +18,7 @@
  *   threads.c     the table of threads: who is alive, incarnations
  *   names.c       names by number
  *   cpus.c        CPUs by number
+ *   placement.c   on which node they run, where memory comes from, moves
  *
  * Invariants
  *   - replay->now never goes back; thread->since <= now.
@@ -30,6 +31,7 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 
+#include <introspect/placement.h>
 #include <introspect/replay.h>
 
 #include "analyze/ledger_impl.h"
@@ -90,8 +92,9 @@ struct task {
 	uint32_t worker_tid;
 	struct thread *worker; /* while it runs */
 	/* While it is on a worker: less what the worker had when it came. */
-	uint64_t voluntary, involuntary, migrations;
-	struct intro_ledger *ledger; /* of [start, end); from start on */
+	uint64_t voluntary, involuntary;
+	struct intro_placement *placement; /* likewise; NULL: never on one */
+	struct intro_ledger *ledger;	   /* of [start, end); from start on */
 	/* since marks of the worker were lost at tentative_from: counts if an END comes */
 	struct intro_ledger *tentative;
 	uint64_t tentative_from, tentative_until;
@@ -131,7 +134,10 @@ struct thread {
 	bool by_snapshot; /* the state is a snapshot's: a bit older than its record */
 	bool woken_early; /* RUNNING: a waking came; it may be for the sleep it is about to begin */
 	bool never_slept; /* BLOCKED, if no other waking comes: woken before it left the CPU */
-	bool moved;	  /* a MIGRATE was counted since it ran last */
+	bool moved;	  /* a MIGRATE was counted since it ran last, */
+	enum intro_move move; /* ... of this kind, at: */
+	uint64_t moved_at;
+	int node; /* of the CPU that it runs on or ran on last: a place, or INTRO_NODE_NONE */
 	uint16_t cause;
 	uint64_t detail;
 	uint64_t since, gap_from;
@@ -139,7 +145,8 @@ struct thread {
 
 	uint64_t first, events;
 	uint64_t states_ns[INTRO_STATES], idle_ns[INTRO_STATES];
-	uint64_t voluntary, involuntary, migrations, runs, wakeups, tasks;
+	uint64_t voluntary, involuntary, runs, wakeups, tasks;
+	struct intro_placement *placement;
 	uint64_t exec_begin, wait_begin; /* of the begin snapshot */
 	bool has_begin;
 
@@ -223,6 +230,14 @@ void *intro__calloc(struct intro_replay *replay, size_t size);
 struct cpu *intro__cpu(struct intro_replay *replay, uint32_t number);
 void intro__cpus_free(struct intro_replay *replay);
 
+/* placement.c: the CPU that the thread runs on. */
+void intro__place_on(const struct intro_replay *replay, struct thread *thread, uint32_t cpu);
+void intro__place_ran(struct thread *thread, uint64_t ns);
+void intro__place_moved(const struct intro_replay *replay, struct thread *thread, uint32_t from,
+			uint32_t to);
+/* It gets the CPU, and is not yet booked up to now. */
+void intro__place_arrived(const struct intro_replay *replay, struct thread *thread, uint32_t cpu);
+
 /* kernel.c: false when the kind is not the kernel's. */
 bool intro__kernel_record(struct intro_replay *replay, const struct intro_rec *rec);
 
@@ -240,6 +255,8 @@ void intro__thread_end(struct intro_replay *replay, struct thread *thread, bool 
 /* book.c */
 void intro__book(struct thread *thread, uint64_t until, enum intro_state state, uint16_t cause,
 		 uint64_t detail);
+/* Until now, or until its events were lost and now again, it has been on this CPU if it ran. */
+void intro__book_on(struct intro_replay *replay, struct thread *thread, uint32_t cpu);
 /* Books up to now in the state it has, with what is known now; its state stays. */
 void intro__book_now(struct intro_replay *replay, struct thread *thread);
 /* Likewise at the trace's end. */

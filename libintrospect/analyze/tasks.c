@@ -103,6 +103,7 @@ void intro__task_free(struct intro_replay *replay, struct task *task)
 	replay->tasks_n--;
 	free(task->ledger);
 	free(task->tentative);
+	free(task->placement);
 	free(task);
 }
 
@@ -269,7 +270,9 @@ static void finalize(struct intro_replay *replay, struct task *task, uint64_t do
 		.done_ns = done,
 		.voluntary = (uint32_t)task->voluntary,
 		.involuntary = (uint32_t)task->involuntary,
-		.migrations = (uint32_t)task->migrations,
+		.migrations =
+			task->placement ? (uint32_t)intro_placement_moved(task->placement) : 0,
+		.placement = task->placement,
 	};
 
 	fill_ledger(task, done, &out.ledger);
@@ -297,13 +300,20 @@ bool intro__task_enter(struct intro_replay *replay, struct task *task, struct th
 		intro__strange(replay);
 		return false;
 	}
+	if (!task->placement) {
+		task->placement = intro_placement_new(replay->options.topology);
+		if (!task->placement) {
+			replay->error = -ENOMEM;
+			return false;
+		}
+	}
 	if (!thread->work->depth)
 		intro__pool_busy(replay, thread, true);
 	thread->work->stack[thread->work->depth++] = task;
 	task->worker = thread;
 	task->voluntary -= thread->voluntary;
 	task->involuntary -= thread->involuntary;
-	task->migrations -= thread->migrations;
+	intro_placement_subtract(task->placement, thread->placement);
 	return true;
 }
 
@@ -323,7 +333,7 @@ static void pop(struct intro_replay *replay, struct task *task)
 	}
 	task->voluntary += thread->voluntary;
 	task->involuntary += thread->involuntary;
-	task->migrations += thread->migrations;
+	intro_placement_add(task->placement, thread->placement);
 	task->worker = NULL;
 }
 

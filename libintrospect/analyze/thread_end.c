@@ -30,7 +30,8 @@ static void emit(struct intro_replay *replay, const struct thread *thread, bool 
 		.last_ns = thread->since,
 		.voluntary = thread->voluntary,
 		.involuntary = thread->involuntary,
-		.migrations = thread->migrations,
+		.migrations = intro_placement_moved(thread->placement),
+		.placement = thread->placement,
 		.runs = thread->runs,
 		.wakeups = thread->wakeups,
 		.pool = thread->pool_id,
@@ -60,5 +61,6 @@ void intro__thread_end(struct intro_replay *replay, struct thread *thread, bool 
 	TAILQ_REMOVE(thread->uncertain ? &replay->uncertain : &replay->certain, thread, certainty);
 	replay->threads_n--;
 	free(thread->work);
+	free(thread->placement);
 	free(thread);
 }

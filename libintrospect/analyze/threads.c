@@ -34,11 +34,14 @@ struct thread *intro__thread_get(struct intro_replay *replay, uint32_t tid, uint
 	thread = intro__calloc(replay, sizeof(*thread));
 	if (!thread)
 		return NULL;
-	if (intro__map_set(&replay->threads, tid, thread)) {
+	thread->placement = intro_placement_new(replay->options.topology);
+	if (!thread->placement || intro__map_set(&replay->threads, tid, thread)) {
 		replay->error = -ENOMEM;
+		free(thread->placement);
 		free(thread);
 		return NULL;
 	}
+	thread->node = INTRO_NODE_NONE;
 	thread->tid = tid;
 	thread->serial = ++replay->serial;
 	thread->target = true;

@@ -14,6 +14,7 @@
 
 #include "collect/machine.h"
 #include "collect/session_internal.h"
+#include "trace/topology.h"
 
 static void add_text(struct json_object *to, const char *key, const char *value)
 {
@@ -23,54 +24,6 @@ static void add_text(struct json_object *to, const char *key, const char *value)
 static void add_number(struct json_object *to, const char *key, uint64_t value)
 {
 	json_object_object_add(to, key, json_object_new_uint64(value));
-}
-
-static long read_number(const char *path, long otherwise)
-{
-	char text[64];
-
-	return intro__read_line(path, text, sizeof(text)) ? strtol(text, NULL, 10) : otherwise;
-}
-
-static int node_of(int cpu)
-{
-	char path[96];
-
-	for (int node = 0; node < 1024; node++) {
-		snprintf(path, sizeof(path), "/sys/devices/system/node/node%d", node);
-		if (access(path, F_OK))
-			break;
-		snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/cpu%d", node, cpu);
-		if (!access(path, F_OK))
-			return node;
-	}
-	return 0;
-}
-
-static void add_topology(struct json_object *meta)
-{
-	struct json_object *all = json_object_new_array();
-	long cpus = sysconf(_SC_NPROCESSORS_CONF);
-	int nodes = 1;
-
-	for (int cpu = 0; cpu < cpus; cpu++) {
-		struct json_object *one = json_object_new_object();
-		int node = node_of(cpu);
-		char path[96];
-
-		if (node >= nodes)
-			nodes = node + 1;
-		json_object_object_add(one, "cpu", json_object_new_int(cpu));
-		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/core_id", cpu);
-		json_object_object_add(one, "core", json_object_new_int(read_number(path, cpu)));
-		snprintf(path, sizeof(path),
-			 "/sys/devices/system/cpu/cpu%d/topology/physical_package_id", cpu);
-		json_object_object_add(one, "package", json_object_new_int(read_number(path, 0)));
-		json_object_object_add(one, "node", json_object_new_int(node));
-		json_object_array_add(all, one);
-	}
-	json_object_object_add(meta, "nodes", json_object_new_int(nodes));
-	json_object_object_add(meta, "topology", all);
 }
 
 static void add_cgroup(struct json_object *meta)
@@ -133,7 +86,7 @@ int intro__meta_begin(struct intro_session *session)
 	add_text(meta, "host", name.nodename);
 	add_text(meta, "arch", name.machine);
 	add_number(meta, "cpus", sysconf(_SC_NPROCESSORS_ONLN));
-	add_topology(meta);
+	intro__topology_to_meta(session->topology, meta);
 	add_cgroup(meta);
 	add_what(session, meta);
 	add_number(meta, "start_ns", session->start_ns);

@@ -119,6 +119,9 @@ static int open_all(struct intro_session *session)
 	session->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (session->stop_fd < 0)
 		return intro__fail(&session->why, errno, "eventfd: %s", strerror(errno));
+	session->topology = intro_topology_of_machine("/sys");
+	if (!session->topology)
+		return intro__fail(&session->why, ENOMEM, "out of memory");
 	error = check_options(session);
 	if (!error)
 		error = open_source(session);
@@ -226,6 +229,7 @@ void intro_session_free(struct intro_session *session)
 		session->source->ops->close(session->source);
 	intro__marks_free(session->marks);
 	intro_trace_writer_free(session->writer);
+	intro_topology_free(session->topology);
 	if (session->target_fd >= 0)
 		close(session->target_fd);
 	if (session->stop_fd >= 0)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <introspect/session.h>
+#include <introspect/topology.h>
 #include <introspect/trace.h>
 
 #include "collect/launch.h"
@@ -21,6 +22,7 @@ struct intro_session {
 	struct intro_trace_writer *writer;
 	struct intro__launch launch;
 	struct intro__sink sink;
+	struct intro_topology *topology;
 	int stop_fd;   /* an eventfd: intro_session_stop writes to it */
 	int target_fd; /* PID mode: readable when the process has ended */
 	uint64_t start_ns, end_ns, start_unix_ns;

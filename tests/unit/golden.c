@@ -9,7 +9,7 @@
 
 #include "golden.h"
 
-#define WORDS_MAX 40
+#define WORDS_MAX 80
 
 struct words {
 	char *word[WORDS_MAX + 1];
@@ -318,6 +318,33 @@ static bool read_record(struct golden *golden, struct words *words)
 	return read && words->at == words->n;
 }
 
+/* "cpu 2 core 1 package 0 node 4 [offline]" */
+static bool read_cpu(struct golden *golden, struct words *words)
+{
+	struct intro_topology_cpu *cpu =
+		intro__topology_add_cpu(golden->topology, next_number(words));
+
+	if (!cpu)
+		return false;
+	cpu->core = (uint32_t)take_number(words, "core");
+	cpu->package = (uint32_t)take_number(words, "package");
+	cpu->node = take(words, "node") ? (int32_t)next_number(words) : INTRO_NODE_NONE;
+	cpu->online = !take(words, "offline");
+	return words->at == words->n;
+}
+
+/* "node 4 memory 1000000" */
+static bool read_node(struct golden *golden, struct words *words)
+{
+	struct intro_topology_node *node =
+		intro__topology_add_node(golden->topology, next_number(words));
+
+	if (!node)
+		return false;
+	node->memory_bytes = take_number(words, "memory");
+	return words->at == words->n;
+}
+
 static bool read_line(struct golden *golden, const char *text)
 {
 	char copy[GOLDEN_LINE];
@@ -329,7 +356,11 @@ static bool read_line(struct golden *golden, const char *text)
 	split_words(copy, &words);
 	if (!words.n)
 		return true;
-	if (take(&words, "begin")) {
+	if (take(&words, "node")) {
+		return read_node(golden, &words);
+	} else if (take(&words, "cpu")) {
+		return read_cpu(golden, &words);
+	} else if (take(&words, "begin")) {
 		golden->options.begin_ns = next_number(&words);
 	} else if (take(&words, "end")) {
 		golden->options.end_ns = next_number(&words);
@@ -354,6 +385,8 @@ bool golden_read(struct golden *golden, const char *path)
 
 	memset(golden, 0, sizeof(*golden));
 	golden->options.size = sizeof(golden->options);
+	golden->topology = intro__topology_new();
+	golden->options.topology = golden->topology;
 	if (!file) {
 		snprintf(golden->error, sizeof(golden->error), "%.200s: cannot be opened", path);
 		return false;
@@ -365,7 +398,15 @@ bool golden_read(struct golden *golden, const char *path)
 				 number, line);
 	}
 	fclose(file);
+	if (golden->topology)
+		intro__topology_finish(golden->topology);
 	return !golden->error[0];
+}
+
+void golden_free(struct golden *golden)
+{
+	intro_topology_free(golden->topology);
+	free(golden);
 }
 
 /* --- what the replay says ----------------------------------------------------------------------
@@ -411,6 +452,20 @@ static void say_split(const struct intro_split *split, char *line, size_t size)
 	say(line, size, "=%" PRIu64, split->ns);
 }
 
+/* "moved-cross:2/30": how often, and ns from there to the run; "ran4:100": on node 4. */
+static void say_placement(const struct intro_placement *placement, char *line, size_t size)
+{
+	for (int i = 0; placement && i < INTRO_MOVES; i++)
+		say(line, size, " moved-%s:%" PRIu64 "/%" PRIu64,
+		    intro_move_text((enum intro_move)i), placement->moves[i],
+		    placement->move_wait_ns[i]);
+	for (uint32_t i = 0; placement && i < placement->nodes; i++)
+		say(line, size, " ran%u:%" PRIu64, placement->topology->nodes[i].node,
+		    intro_placement_ran(placement, i));
+	if (placement)
+		say(line, size, " elsewhere:%" PRIu64, placement->elsewhere_ns);
+}
+
 void golden_render_task(const struct intro_task *task, char *line, size_t size)
 {
 	line[0] = '\0';
@@ -421,6 +476,7 @@ void golden_render_task(const struct intro_task *task, char *line, size_t size)
 	    task->start_ns, task->end_ns, task->take_ns, task->result_ns);
 	say(line, size, " pool:%u name:%s voluntary:%u involuntary:%u migrations:%u", task->pool,
 	    task->name, task->voluntary, task->involuntary, task->migrations);
+	say_placement(task->placement, line, size);
 	if (task->ledger.account[INTRO_RUNNING])
 		say(line, size, " running=%" PRIu64, task->ledger.account[INTRO_RUNNING]);
 	for (uint32_t i = 0; i < task->ledger.splits; i++)
@@ -443,6 +499,7 @@ void golden_render_thread(const struct intro_thread *thread, char *line, size_t 
 	    thread->migrations, thread->runs, thread->wakeups);
 	say(line, size, " pool:%u worker:%u tasks:%" PRIu64 " %s", thread->pool, thread->worker,
 	    thread->tasks, thread->target ? "target" : "bystander");
+	say_placement(thread->placement, line, size);
 	for (int i = 0; i < INTRO_STATES; i++)
 		say(line, size, " idle-%s:%" PRIu64, states[i], thread->idle_ns[i]);
 	for (int i = 0; i < INTRO_STATES; i++)

@@ -11,6 +11,8 @@
 
 #include <introspect/replay.h>
 
+#include "trace/topology.h"
+
 #define GOLDEN_LINE 512
 #define GOLDEN_RECORDS 1024
 #define GOLDEN_EXPECTED 128
@@ -35,11 +37,13 @@ struct golden {
 	size_t records;
 	char expected[GOLDEN_EXPECTED][GOLDEN_LINE]; /* "task 7 finished ..." */
 	size_t expecteds;
+	struct intro_topology *topology;
 	char error[GOLDEN_LINE]; /* why it could not be read; "" */
 };
 
 /* False, and golden->error, when the file is not understood. */
 bool golden_read(struct golden *golden, const char *path);
+void golden_free(struct golden *golden);
 
 /* "task 7 finished submit=1 ..." with every account and split that is not 0, in words. */
 void golden_render_task(const struct intro_task *task, char *line, size_t size);

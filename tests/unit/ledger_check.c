@@ -46,6 +46,10 @@ void check_thread(const struct intro_thread *thread)
 		sum += thread->states_ns[i];
 	assert_true(thread->last_ns >= thread->first_ns);
 	assert_int_equal(sum, thread->last_ns - thread->first_ns);
+	sum = thread->placement->elsewhere_ns;
+	for (uint32_t i = 0; i < thread->placement->nodes; i++)
+		sum += intro_placement_ran(thread->placement, i);
+	assert_int_equal(sum, thread->states_ns[INTRO_STATE_RUNNING]);
 	assert_non_null(memchr(thread->name, 0, sizeof(thread->name)));
 	if (thread->in_tasks)
 		check_ledger(thread->in_tasks);

@@ -109,7 +109,7 @@ static void test_golden(void **state)
 	replay(golden, run);
 	compare(golden, run, *state);
 	free(run);
-	free(golden);
+	golden_free(golden);
 }
 
 int main(void)

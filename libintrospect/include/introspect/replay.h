@@ -14,6 +14,7 @@
 
 #include <introspect/abi.h>
 #include <introspect/ledger.h>
+#include <introspect/placement.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -50,6 +51,7 @@ struct intro_thread {
 	 */
 	const struct intro_ledger *in_tasks;
 	uint64_t idle_ns[INTRO_STATES];
+	const struct intro_placement *placement; /* never NULL */
 };
 
 enum intro_task_status {
@@ -74,7 +76,8 @@ struct intro_task {
 	uint64_t submit_ns, take_ns, start_ns, end_ns, result_ns;
 	uint64_t done_ns; /* submit_ns + wall: where the ledger ends */
 	uint32_t voluntary, involuntary, migrations;
-	struct intro_ledger ledger; /* sums to done_ns - submit_ns */
+	const struct intro_placement *placement; /* NULL: it was never seen on a worker */
+	struct intro_ledger ledger;		 /* sums to done_ns - submit_ns */
 };
 
 struct intro_pool {
@@ -103,6 +106,8 @@ struct intro_replay_options {
 	uint64_t begin_ns, end_ns; /* of the tracing itself; 0: first and last record */
 	uint32_t max_tasks;	   /* live at once; 0: 262 144. More are counted and dropped */
 	uint32_t max_threads;	   /* live at once; 0: 262 144 */
+	/* Of the machine; outlives the replay. NULL: no node is known. */
+	const struct intro_topology *topology;
 };
 
 struct intro_replay_totals {

@@ -25,7 +25,8 @@ struct intro_report_pool {
 	struct intro_ledger ledger; /* of all its tasks, open ones too */
 	/* Workers' running time inside tasks / (last_ns - first_ns). */
 	double parallelism;
-	uint32_t *worker_tids; /* pool.workers of them, by worker index */
+	uint32_t *worker_tids;		   /* pool.workers of them, by worker index */
+	struct intro_placement *placement; /* of all its tasks */
 };
 
 struct intro_report_task {
@@ -45,7 +46,9 @@ struct intro_report_trace {
 
 struct intro_report {
 	struct intro_report_trace trace;
-	struct intro_report_pool *pools; /* most task time first */
+	struct intro_topology *topology;
+	struct intro_placement *placement; /* of all threads that were traced */
+	struct intro_report_pool *pools;   /* most task time first */
 	size_t pools_n;
 	/* Pool workers by pool and index, then by running time; DEAD is from death to the trace's
 	 * end. */
@@ -57,10 +60,11 @@ struct intro_report {
 	size_t slowest_n;
 };
 
+#define INTRO_REPORT_NONE SIZE_MAX
 /* Zero a struct, set size = sizeof, then what you need. */
 struct intro_report_options {
 	size_t size;
-	size_t slowest;	    /* how many; 0: 10 */
+	size_t slowest;	    /* how many; 0: 10; or INTRO_REPORT_NONE */
 	size_t max_threads; /* 0: 65 536 */
 	/* Called for each task as the replay meets its end; may be NULL. */
 	void (*task)(void *ctx, const struct intro_task *task, const char *pool_name);
