@@ -8,17 +8,16 @@
  * up, so that sleep ends.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include <introspect/interpreter.h>
+#include <introspect/locks.h>
 
 #include "executor_private.h"
-#include "futex.h"
 
 struct intro_interpreter {
-	pthread_mutex_t mutex;
-	pthread_cond_t dropped, taken;
+	struct intro_mutex mutex;
+	struct intro_condition dropped, taken;
 	_Atomic(const char *) holder; /* a thread's `here`; NULL: nobody. Written under mutex */
 	_Atomic bool asked;
 	_Atomic int64_t interval;
@@ -31,7 +30,6 @@ static __thread char here __attribute__((tls_model("initial-exec")));
 struct intro_interpreter *intro_interpreter_new(int64_t interval_ns)
 {
 	struct intro_interpreter *interpreter;
-	pthread_condattr_t attr;
 
 	if (interval_ns < 0) {
 		errno = EINVAL;
@@ -40,23 +38,15 @@ struct intro_interpreter *intro_interpreter_new(int64_t interval_ns)
 	interpreter = calloc(1, sizeof(*interpreter));
 	if (!interpreter)
 		return NULL;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_mutex_init(&interpreter->mutex, NULL);
-	pthread_cond_init(&interpreter->dropped, &attr);
-	pthread_cond_init(&interpreter->taken, &attr);
-	pthread_condattr_destroy(&attr);
+	intro_mutex_init(&interpreter->mutex, "interpreter");
+	intro_condition_init(&interpreter->dropped, &interpreter->mutex, "interpreter lock");
+	intro_condition_init(&interpreter->taken, &interpreter->mutex, "interpreter lock taken");
 	interpreter->interval = interval_ns ? interval_ns : INTRO_SWITCH_INTERVAL;
 	return interpreter;
 }
 
 void intro_interpreter_free(struct intro_interpreter *interpreter)
 {
-	if (!interpreter)
-		return;
-	pthread_cond_destroy(&interpreter->taken);
-	pthread_cond_destroy(&interpreter->dropped);
-	pthread_mutex_destroy(&interpreter->mutex);
 	free(interpreter);
 }
 
@@ -74,11 +64,10 @@ bool intro_interpreter_held(const struct intro_interpreter *interpreter)
 /* mutex is held. */
 static void wait_an_interval(struct intro_interpreter *interpreter)
 {
-	int64_t until = intro__deadline(intro_interpreter_interval(interpreter));
-	struct timespec t = {.tv_sec = until / NSEC_PER_SEC, .tv_nsec = until % NSEC_PER_SEC};
 	uint64_t seen = interpreter->n.taken;
 
-	if (pthread_cond_timedwait(&interpreter->dropped, &interpreter->mutex, &t) != ETIMEDOUT)
+	if (intro_condition_wait(&interpreter->dropped, intro_interpreter_interval(interpreter)) !=
+	    -ETIMEDOUT)
 		return;
 	if (!holder_of(interpreter) || interpreter->n.taken != seen)
 		return;
@@ -90,14 +79,14 @@ int intro_interpreter_acquire(struct intro_interpreter *interpreter)
 {
 	if (intro_interpreter_held(interpreter))
 		return -EDEADLK;
-	pthread_mutex_lock(&interpreter->mutex);
+	intro_mutex_acquire(&interpreter->mutex, INTRO_FOREVER);
 	while (holder_of(interpreter))
 		wait_an_interval(interpreter);
 	atomic_store_explicit(&interpreter->holder, &here, memory_order_relaxed);
 	interpreter->n.taken++;
 	atomic_store_explicit(&interpreter->asked, false, memory_order_relaxed);
-	pthread_cond_broadcast(&interpreter->taken);
-	pthread_mutex_unlock(&interpreter->mutex);
+	intro_condition_notify_all(&interpreter->taken);
+	intro_mutex_release(&interpreter->mutex);
 	return 0;
 }
 
@@ -107,17 +96,17 @@ static int drop(struct intro_interpreter *interpreter, bool allows)
 
 	if (!intro_interpreter_held(interpreter))
 		return -EPERM;
-	pthread_mutex_lock(&interpreter->mutex);
+	intro_mutex_acquire(&interpreter->mutex, INTRO_FOREVER);
 	interpreter->n.allowed += allows;
 	atomic_store_explicit(&interpreter->holder, NULL, memory_order_relaxed);
-	pthread_cond_signal(&interpreter->dropped);
+	intro_condition_notify(&interpreter->dropped, 1);
 	if (atomic_load_explicit(&interpreter->asked, memory_order_relaxed)) {
 		interpreter->n.forced++;
 		seen = interpreter->n.taken;
 		while (interpreter->n.taken == seen)
-			pthread_cond_wait(&interpreter->taken, &interpreter->mutex);
+			intro_condition_wait(&interpreter->taken, INTRO_FOREVER);
 	}
-	pthread_mutex_unlock(&interpreter->mutex);
+	intro_mutex_release(&interpreter->mutex);
 	return 0;
 }
 
@@ -167,9 +156,9 @@ int64_t intro_interpreter_interval(const struct intro_interpreter *interpreter)
 void intro_interpreter_statistics(struct intro_interpreter *interpreter,
 				  struct intro_interpreter_statistics *statistics)
 {
-	pthread_mutex_lock(&interpreter->mutex);
+	intro_mutex_acquire(&interpreter->mutex, INTRO_FOREVER);
 	*statistics = interpreter->n;
-	pthread_mutex_unlock(&interpreter->mutex);
+	intro_mutex_release(&interpreter->mutex);
 }
 
 /* --- the pool ---------------------------------------------------------------------------------
