@@ -42,6 +42,14 @@ uint64_t workload_spin_expect(uint64_t x, uint64_t steps);
 /* Steps a nanosecond of CPU time, measured by the calling thread's CPU clock. */
 double workload_spin_rate(void);
 
+/* --- bytes (workload_bytes.c) ---------------------------------------------------------------- */
+
+void bytes_fill(unsigned char *data, size_t bytes, uint64_t seed);
+uint64_t bytes_sum(const unsigned char *data, size_t bytes);
+bool bytes_write(int fd, const void *data, size_t bytes);
+/* How much came before the end of the file. */
+size_t bytes_read(int fd, void *data, size_t bytes);
+
 /* --- one run --------------------------------------------------------------------------------- */
 
 struct workload_run {
@@ -95,6 +103,13 @@ int workload_fibers_run(struct workload_run *run);
 int workload_race_run(struct workload_run *run);
 int workload_io_run(struct workload_run *run);
 int workload_spawn_run(struct workload_run *run);
+int workload_squares_run(struct workload_run *run);
+int workload_fetch_run(struct workload_run *run);
+int workload_cpu_bound_run(struct workload_run *run);
+int workload_io_bound_run(struct workload_run *run);
+int workload_futures_run(struct workload_run *run);
+int workload_sync_run(struct workload_run *run);
+int workload_shutdown_run(struct workload_run *run);
 int workload_mixed_run(struct workload_run *run);
 int workload_rejected_run(struct workload_run *run);
 int workload_dynamic_run(struct workload_run *run);
@@ -230,6 +245,9 @@ int task_lock(struct intro_call *call); /* job->shared is the account */
 struct gil;
 struct gil *gil_new(double rate);
 void gil_free(struct gil *gil);
+/* Around what may block, in a task that holds the lock. */
+void gil_begin_allow(struct gil *gil);
+void gil_end_allow(struct gil *gil);
 /* Its tasks hold the lock. */
 struct crew *gil_crew_new(struct workload_run *run, struct gil *gil, const char *name,
 			  unsigned workers, size_t tasks);
@@ -243,5 +261,23 @@ int task_pipe(struct intro_call *call); /* as job_expect_pipe filled it in */
 int task_file(struct intro_call *call); /* as job_expect_file did */
 void job_expect_pipe(struct job *job, uint64_t delay_ns);
 void job_expect_file(struct job *job, uint64_t blocks); /* of 64 KiB */
+
+/* A task of `what` that failed with errno: ends its truth; what its function returns. */
+int job_fail(struct intro_call *call, const char *what);
+
+/*
+ * A thread that is n slow servers: each sends a page to whoever connects, after its own delay,
+ * around `delay_ns`. On the loopback, or on UNIX sockets where there is none.
+ */
+struct servers;
+struct servers *servers_new(unsigned n, uint64_t delay_ns, uint64_t *seed); /* NULL and errno */
+void servers_free(struct servers *servers);
+const char *servers_where(const struct servers *servers); /* "TCP", "UNIX sockets" */
+uint64_t servers_slowest(const struct servers *servers);  /* ns */
+/* The job: to fetch a page, job->shared being the servers. */
+void job_expect_page(struct job *job, const struct servers *servers, unsigned server);
+int task_fetch(struct intro_call *call);
+/* What task_fetch fetches: the sum of the page. 0 or -errno. */
+int fetch_page(const struct servers *servers, unsigned server, uint64_t *sum);
 
 #endif

@@ -26,62 +26,6 @@ struct device {
 	char dir[256];	       /* for files */
 };
 
-static void fill(unsigned char *data, size_t bytes, uint64_t seed)
-{
-	for (size_t i = 0; i + 8 <= bytes; i += 8) {
-		uint64_t x = workload_random(&seed);
-
-		memcpy(data + i, &x, 8);
-	}
-}
-
-static uint64_t checksum(const unsigned char *data, size_t bytes)
-{
-	uint64_t sum = bytes;
-
-	for (size_t i = 0; i + 8 <= bytes; i += 8) {
-		uint64_t x;
-
-		memcpy(&x, data + i, 8);
-		sum = sum * 31 + x;
-	}
-	return sum;
-}
-
-static bool write_all(int fd, const void *data, size_t bytes)
-{
-	const char *p = data;
-
-	while (bytes) {
-		ssize_t n = write(fd, p, bytes);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		p += n;
-		bytes -= (size_t)n;
-	}
-	return true;
-}
-
-/* How much came before the end of the file. */
-static size_t read_all(int fd, void *data, size_t bytes)
-{
-	size_t got = 0;
-
-	while (got < bytes) {
-		ssize_t n = read(fd, (char *)data + got, bytes - got);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		got += (size_t)n;
-	}
-	return got;
-}
-
 static void *device_main(void *arg)
 {
 	struct device *device = arg;
@@ -90,11 +34,11 @@ static void *device_main(void *arg)
 	struct request request;
 
 	pthread_setname_np(pthread_self(), "device");
-	while (read_all(device->read_fd, &request, sizeof(request)) == sizeof(request) &&
+	while (bytes_read(device->read_fd, &request, sizeof(request)) == sizeof(request) &&
 	       request.answer >= 0) {
 		job_sleep(&nobody, request.delay_ns);
-		fill(data, sizeof(data), request.seed);
-		write_all(request.answer, data, sizeof(data));
+		bytes_fill(data, sizeof(data), request.seed);
+		bytes_write(request.answer, data, sizeof(data));
 		close(request.answer);
 	}
 	return NULL;
@@ -142,14 +86,14 @@ void device_free(struct device *device)
 
 	if (!device)
 		return;
-	write_all(device->write_fd, &last, sizeof(last));
+	bytes_write(device->write_fd, &last, sizeof(last));
 	pthread_join(device->thread, NULL);
 	close(device->read_fd);
 	close(device->write_fd);
 	free(device);
 }
 
-static int failed(struct intro_call *call, const char *what)
+int job_fail(struct intro_call *call, const char *what)
 {
 	int err = errno ? errno : EIO;
 
@@ -169,16 +113,16 @@ int task_pipe(struct intro_call *call)
 
 	truth_begin(job->truth, call);
 	if (pipe2(fd, O_CLOEXEC))
-		return failed(call, "pipe");
+		return job_fail(call, "pipe");
 	request.answer = fd[1];
-	if (!write_all(device->write_fd, &request, sizeof(request))) {
+	if (!bytes_write(device->write_fd, &request, sizeof(request))) {
 		close(fd[0]);
 		close(fd[1]);
-		return failed(call, "device");
+		return job_fail(call, "device");
 	}
-	got = read_all(fd[0], data, sizeof(data));
+	got = bytes_read(fd[0], data, sizeof(data));
 	close(fd[0]);
-	return job_return(call, checksum(data, got));
+	return job_return(call, bytes_sum(data, got));
 }
 
 static int file_open(const char *dir)
@@ -205,18 +149,18 @@ int task_file(struct intro_call *call)
 	truth_begin(job->truth, call);
 	fd = file_open(device->dir);
 	if (fd < 0)
-		return failed(call, device->dir);
+		return job_fail(call, device->dir);
 	for (uint64_t i = 0; i < job->steps; i++) {
-		fill(data, sizeof(data), job->seed + i);
-		ok = ok && write_all(fd, data, sizeof(data));
+		bytes_fill(data, sizeof(data), job->seed + i);
+		ok = ok && bytes_write(fd, data, sizeof(data));
 	}
 	ok = ok && fdatasync(fd) == 0 && lseek(fd, 0, SEEK_SET) == 0;
 	/* out of the cache, so that reading has to wait for the disk, too */
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	for (uint64_t i = 0; i < job->steps && ok; i++)
-		sum += checksum(data, read_all(fd, data, sizeof(data)));
+		sum += bytes_sum(data, bytes_read(fd, data, sizeof(data)));
 	close(fd);
-	return ok ? job_return(call, sum) : failed(call, "temporary file");
+	return ok ? job_return(call, sum) : job_fail(call, "temporary file");
 }
 
 /* The blocks of job->steps that task_file will write and read. */
@@ -225,8 +169,8 @@ static uint64_t file_expect(const struct job *job, unsigned char *data)
 	uint64_t sum = 0;
 
 	for (uint64_t i = 0; i < job->steps; i++) {
-		fill(data, BLOCK_BYTES, job->seed + i);
-		sum += checksum(data, BLOCK_BYTES);
+		bytes_fill(data, BLOCK_BYTES, job->seed + i);
+		sum += bytes_sum(data, BLOCK_BYTES);
 	}
 	return sum;
 }
@@ -235,9 +179,9 @@ void job_expect_pipe(struct job *job, uint64_t delay_ns)
 {
 	unsigned char data[ANSWER_BYTES];
 
-	fill(data, sizeof(data), job->seed);
+	bytes_fill(data, sizeof(data), job->seed);
 	job->ns = delay_ns;
-	job->expect = checksum(data, sizeof(data));
+	job->expect = bytes_sum(data, sizeof(data));
 }
 
 void job_expect_file(struct job *job, uint64_t blocks)

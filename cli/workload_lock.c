@@ -91,6 +91,16 @@ void gil_free(struct gil *gil)
 	free(gil);
 }
 
+void gil_begin_allow(struct gil *gil)
+{
+	intro_interpreter_begin_allow(gil->interpreter);
+}
+
+void gil_end_allow(struct gil *gil)
+{
+	intro_interpreter_end_allow(gil->interpreter);
+}
+
 static void job_check(const struct job *job, struct gil *gil)
 {
 	uint64_t begin = job->truth ? workload_now() : 0;

@@ -93,39 +93,44 @@ static double median_us(struct birth *births, size_t n, uint64_t each)
 	return (double)births[n / 2].ns / (double)each / 1e3;
 }
 
+/* In a pool of their own, so that a report has them apart. */
+static int spawn_all(struct workload_run *run, const char *pool, const struct task_kind *kind,
+		     struct birth *births, uint32_t n, uint64_t each)
+{
+	struct crew *crew = crew_new(run, INTRO_POOL_THREAD, pool, run->workers, n, births);
+	int status = 0;
+
+	if (!crew)
+		return 1;
+	while (!status && crew->submitted < crew->tasks) {
+		struct job *job = crew_job(crew);
+
+		job->steps = job->expect = each;
+		job->ns = crew->submitted;
+		status = crew_submit(crew, kind);
+	}
+	status |= crew_wait(crew);
+	crew_free(crew);
+	return status;
+}
+
 int workload_spawn_run(struct workload_run *run)
 {
-	size_t threads = (run->tasks + 1) / 2;
+	uint32_t threads = (run->tasks + 1) / 2, processes = run->tasks - threads;
 	/* a birth takes 15-200 us: as many as make up about the length */
 	uint64_t each = 1 + run->length_ns / (100 * WORKLOAD_US);
 	struct birth *births = calloc(run->tasks, sizeof(*births));
 	struct task_kind thread = task_kind(task_thread, "thread");
 	struct task_kind process = task_kind(task_process, "process");
-	struct crew *crew;
-	int status = 0;
+	int status;
 
 	if (!births)
 		return workload_fail("out of memory");
-	crew = crew_new(run, INTRO_POOL_THREAD, "spawn", run->workers, run->tasks, births);
-	if (!crew) {
-		free(births);
-		return 1;
-	}
-	/* threads in the first half of births, processes in the second */
-	while (!status && crew->submitted < crew->tasks) {
-		struct job *job = crew_job(crew);
-		size_t i = crew->submitted;
-
-		job->steps = job->expect = each;
-		job->ns = i / 2 + (i % 2 ? threads : 0);
-		status = crew_submit(crew, i % 2 ? &process : &thread);
-	}
-	status |= crew_wait(crew);
-	crew_free(crew);
+	status = spawn_all(run, "make-threads", &thread, births, threads, each);
+	status |= spawn_all(run, "make-processes", &process, births + threads, processes, each);
 	snprintf(run->note, sizeof(run->note),
 		 "; made and waited for: a thread in %.1f us, a process in %.1f us (medians)",
-		 median_us(births, threads, each),
-		 median_us(births + threads, run->tasks - threads, each));
+		 median_us(births, threads, each), median_us(births + threads, processes, each));
 	free(births);
 	return status;
 }

@@ -71,7 +71,7 @@ void truth_write(FILE *file, const char *pool, const struct truth *truths, size_
 	for (size_t i = 0; i < n; i++) {
 		const struct truth *t = &truths[i];
 
-		if (!t->parts)
+		if (!t->end_ns) /* it did not run, or its worker died in it */
 			continue;
 		fprintf(file,
 			"{\"id\":%ju,\"pool\":\"%s\",\"name\":\"%s\",\"worker_tid\":%u,\"parts\":%"
