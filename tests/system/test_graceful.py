@@ -62,6 +62,15 @@ def descriptors(pid):
     return sorted(found)
 
 
+def settled(pid):
+    """The same when it has not changed for a while: who has just been seen alive may open some more."""
+    def twice():
+        first = descriptors(pid)
+        time.sleep(0.2)
+        return first if first == descriptors(pid) else None
+    return wait_for(twice)
+
+
 def named_memory(pid):
     """Shared memory that would outlive the process: POSIX or System V."""
     try:
@@ -197,8 +206,8 @@ def is_replaced(program, victim, before):
 def killed_workers_are_replaced(kind, command):
     program = Program(*command)
     workers = program.workers()
-    before = wait_for(lambda: descriptors(program.pid))
-    of_a_worker = descriptors(workers[-1]) if workers else None
+    before = settled(program.pid)
+    of_a_worker = settled(workers[-1]) if workers else None
     replaced = []
     for _ in range(4):
         victim = living(program.pid)
