@@ -11,6 +11,7 @@
 #include <introspect/queue.h>
 
 #include "futex.h"
+#include "in_hand.h"
 #include "locks_private.h"
 #include "marks_private.h"
 #include "options.h"
@@ -45,38 +46,6 @@ struct intro_queue {
 	void (*dropped)(void *item, void *arg);
 	void *arg;
 };
-
-/* The marked tasks that a thread has in hand, by pool. initial-exec: see marks.c. */
-#define IN_HAND 4
-static __thread struct {
-	uint32_t pool;
-	uint64_t task;
-} in_hand[IN_HAND] __attribute__((tls_model("initial-exec")));
-
-/* The thread is done with its item of the queue, if it has one. */
-static void end_in_hand(const struct intro_queue *q)
-{
-	for (int i = 0; i < IN_HAND; i++) {
-		if (!in_hand[i].task || in_hand[i].pool != q->pool)
-			continue;
-		intro_mark_end(in_hand[i].task, INTRO_STATUS_OK, INTRO_END_RESULT);
-		in_hand[i].task = 0;
-		return;
-	}
-}
-
-static void start_in_hand(const struct intro_queue *q, uint64_t task)
-{
-	intro_mark_start(task, q->pool);
-	for (int i = 0; i < IN_HAND; i++) {
-		if (!in_hand[i].task) {
-			in_hand[i].pool = q->pool;
-			in_hand[i].task = task;
-			return;
-		}
-	}
-	intro_mark_end(task, INTRO_STATUS_OK, INTRO_END_RESULT);
-}
 
 /* --- items ----------------------------------------------------------------------------------- */
 
@@ -305,14 +274,14 @@ int intro_queue_get(struct intro_queue *q, void **item, int64_t timeout_ns)
 	int err;
 
 	if (q->marked)
-		end_in_hand(q);
+		intro__hand_end(q->pool);
 	lock(q);
 	err = wait_for_item(q, timeout_ns);
 	if (!err) {
 		entry = pop(&q->items);
 		*item = entry.item;
 		if (entry.task)
-			start_in_hand(q, entry.task);
+			intro__hand_start(q->pool, entry.task);
 		bits = intro__condition_pick(&q->not_full, 1);
 	}
 	unlock(q);
@@ -353,7 +322,7 @@ int intro_queue_task_done(struct intro_queue *q)
 	int err = 0;
 
 	if (q->marked)
-		end_in_hand(q);
+		intro__hand_end(q->pool);
 	lock(q);
 	if (!q->unfinished)
 		err = -EINVAL;
