@@ -37,7 +37,7 @@ int intro__executor_init(struct intro_executor *executor, const struct intro_exe
 {
 	const char *name = options->name && *options->name ? options->name : "pool";
 
-	if (options->workers > WORKERS_MAX)
+	if (options->workers > WORKERS_MAX || (options->waiters_help && options->initializer))
 		return -EINVAL;
 	executor->ops = ops;
 	executor->workers = options->workers ? options->workers : intro__usable_cpus();
@@ -46,6 +46,7 @@ int intro__executor_init(struct intro_executor *executor, const struct intro_exe
 	executor->initarg_size = options->initarg_size;
 	executor->reject = options->check_and_reject;
 	executor->timed = options->timed;
+	executor->held_as = options->waiters_help ? FUTURE_GUESTS : 0;
 	snprintf(executor->name, sizeof(executor->name), "%s", name);
 	executor->pool = intro__pool_claim(executor->name, executor->workers, kind);
 	return 0;
@@ -138,7 +139,8 @@ void intro_call_error(struct intro_call *call, const char *format, ...)
 	va_end(args);
 }
 
-static int check_and_reject(struct intro_executor *executor, uint32_t name)
+static __attribute__((noinline)) int check_and_reject(struct intro_executor *executor,
+						      uint32_t name)
 {
 	int err = executor->reject.fn(executor, executor->ops->backlog(executor),
 				      executor->reject.arg);
@@ -172,7 +174,7 @@ int intro_executor_submit_named(struct intro_executor *executor, struct intro_fu
 		return -EINVAL;
 	if (executor->reject.fn && (err = check_and_reject(executor, name)))
 		return err;
-	err = intro__future_hold(f, executor, executor->pool, name);
+	err = intro__future_hold(f, executor, executor->held_as, executor->pool, name);
 	if (err)
 		return err;
 	f->work.fn = fn;

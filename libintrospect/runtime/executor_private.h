@@ -63,7 +63,7 @@ struct intro_executor {
 	const struct intro_executor_ops *ops;
 	uint32_t pool;
 	unsigned workers;
-	bool may_spin; /* who waits for its tasks may look a while before they sleep */
+	uint32_t held_as; /* FUTURE_SPINS, _HELPS, _GUESTS: of the futures that it holds */
 	/* Those who call forget; the executor must stay until they are out (future.c). */
 	_Atomic uint32_t visitors;
 	/* of tasks that no worker ran; by any thread, rarely */

@@ -28,7 +28,7 @@
 
 #include "executor_private.h"
 #include "fiber_private.h"
-#include "futex.h"
+#include "future_private.h"
 #include "marks_private.h"
 #include "spin.h"
 
@@ -297,7 +297,9 @@ static void run(struct fiber_worker *w, struct intro_fiber *fiber)
 	fiber->started = true;
 	atomic_fetch_add_explicit(&w->switches, 1, memory_order_relaxed);
 	w->current = fiber;
+	intro__help_forbid(true); /* its stack is small */
 	intro__context_switch(&w->context, &fiber->context, false);
+	intro__help_forbid(false);
 	w->current = NULL;
 	after_switch(fiber);
 }

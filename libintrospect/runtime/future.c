@@ -86,11 +86,10 @@ void intro_future_init(struct intro_future *future)
 {
 	struct future *f = intro__future(future);
 
-	/* what an executor or the end fills in stays as it is */
+	/* what an executor, a listener or the end fills in stays as it is: the first line will do
+	 */
 	memset(f, 0, offsetof(struct future, work));
 	f->result = (struct intro_result){0};
-	f->waiters = NULL;
-	f->callbacks = NULL;
 }
 
 uint64_t intro_future_id(const struct intro_future *future)
@@ -139,6 +138,8 @@ static bool tell_waiters(struct future *f, struct wakes *wakes)
 {
 	bool waited = false;
 
+	if (!is(f, FUTURE_LISTENED))
+		return false;
 	for (struct wait_node *node = f->waiters, *next; node; node = next) {
 		struct waiter *waiter = node->waiter;
 		bool reader = waiter->kind != WAITER_DESTROY;
@@ -170,7 +171,7 @@ static void wake(const struct wakes *wakes)
 static bool become_done(struct future *f, enum intro_future_state state, struct wakes *wakes)
 {
 	set_state(f, state);
-	if (f->callbacks)
+	if (is(f, FUTURE_LISTENED) && f->callbacks)
 		intro__future_change(f, 0, FUTURE_BUSY);
 	return tell_waiters(f, wakes);
 }
@@ -178,17 +179,22 @@ static bool become_done(struct future *f, enum intro_future_state state, struct 
 /* Unlocks f, which was just ended by this thread; wakes, then calls back. */
 static void unlock_and_notify(struct future *f, struct wakes *wakes)
 {
-	struct intro_done_callback *cb = f->callbacks, *next;
+	struct intro_done_callback *cb = NULL, *next;
 
-	f->callbacks = NULL;
+	if (is(f, FUTURE_LISTENED)) {
+		cb = f->callbacks;
+		f->callbacks = NULL;
+	}
 	unlock(f);
 	wake(wakes);
 	if (!cb)
 		return;
+	intro__help_forbid(true);
 	for (; cb; cb = next) {
 		next = cb->next; /* it may free its node */
 		cb->fn(intro__public(f), cb->arg);
 	}
+	intro__help_forbid(false);
 	wakes->n = 0;
 	lock(f);
 	intro__future_change(f, FUTURE_BUSY, 0);
@@ -197,47 +203,17 @@ static void unlock_and_notify(struct future *f, struct wakes *wakes)
 	wake(wakes);
 }
 
-int intro__future_hold(struct future *f, struct intro_executor *executor, uint32_t pool,
-		       uint32_t name)
-{
-	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
-	uint32_t set = FUTURE_HELD | (executor->may_spin ? FUTURE_SPINS : 0);
-
-	/* held from here on, though nobody is told of it before it has been submitted */
-	do
-		if ((word & FUTURE_STATE) != INTRO_FUTURE_PENDING || (word & FUTURE_HELD))
-			return -EINVAL;
-	while (!atomic_compare_exchange_weak_explicit(&f->word, &word, word | set,
-						      memory_order_acquire, memory_order_relaxed));
-	f->executor = executor;
-	f->pool = pool;
-	f->name = name;
-	atomic_store_explicit(&f->task, intro_mark_task(), memory_order_release);
-	return 0;
-}
-
 void intro__future_unhold(struct future *f)
 {
 	struct wakes wakes = {0};
 
 	lock(f);
-	intro__future_change(f, FUTURE_HELD | FUTURE_SPINS, 0);
+	intro__future_change(f, FUTURE_HELD | FUTURE_LEAVES, 0);
+	atomic_store_explicit(&f->place, NULL, memory_order_relaxed);
 	atomic_store_explicit(&f->task, 0, memory_order_relaxed);
 	tell_waiters(f, &wakes);
 	unlock(f);
 	wake(&wakes);
-}
-
-static bool leave_pending(struct future *f, uint32_t to)
-{
-	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
-
-	do
-		if ((word & FUTURE_STATE) != INTRO_FUTURE_PENDING)
-			return false;
-	while (!atomic_compare_exchange_weak_explicit(&f->word, &word, word | to,
-						      memory_order_acq_rel, memory_order_relaxed));
-	return true;
 }
 
 bool intro_future_cancel(struct intro_future *future)
@@ -247,7 +223,7 @@ bool intro_future_cancel(struct intro_future *future)
 	enum intro_future_state state;
 
 	lock(f);
-	if (!leave_pending(f, INTRO_FUTURE_CANCELLED)) {
+	if (!intro__future_leave_pending(f, INTRO_FUTURE_CANCELLED)) {
 		state = state_of(f);
 		unlock(f);
 		return is_cancelled(state);
@@ -265,7 +241,7 @@ int intro_future_set_running_or_notify_cancel(struct intro_future *future)
 	struct wakes wakes = {0};
 	int ret = -EINVAL;
 
-	if (leave_pending(f, INTRO_FUTURE_RUNNING))
+	if (intro__future_leave_pending(f, INTRO_FUTURE_RUNNING))
 		return 1;
 	lock(f);
 	if (state_of(f) == INTRO_FUTURE_CANCELLED) {
@@ -287,13 +263,31 @@ static void mark_end(const struct future *f, const struct future_end *end, uint3
 		intro_mark(end->mark, task_of(f), (uint32_t)end->status, flags);
 }
 
-int intro__future_end(struct future *f, const struct future_end *end)
+/*
+ * The common case in one step: a task that its executor runs, for which nobody waits yet, and of
+ * which no mark is to be made, as that must be made under the lock.
+ */
+static bool end_at_once(struct future *f, const struct future_end *end)
+{
+	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
+
+	if ((word & ~FUTURE_LEAVES) != (FUTURE_HELD | INTRO_FUTURE_RUNNING) ||
+	    end->status != INTRO_STATUS_OK || end->by_anybody || intro_marks_on())
+		return false;
+	f->result = end->result;
+	f->owns_bytes = end->owns_bytes;
+	return atomic_compare_exchange_strong_explicit(
+		&f->word, &word, (word & FUTURE_LEAVES) | INTRO_FUTURE_FINISHED,
+		memory_order_acq_rel, memory_order_relaxed);
+}
+
+static __attribute__((noinline)) int end_locked(struct future *f, const struct future_end *end)
 {
 	struct wakes wakes = {0};
 	bool waited;
 
 	lock(f);
-	if (is_done(state_of(f))) {
+	if (is_done(state_of(f)) || (end->by_anybody && is(f, FUTURE_HELD))) {
 		unlock(f);
 		return -EINVAL;
 	}
@@ -314,18 +308,27 @@ int intro__future_end(struct future *f, const struct future_end *end)
 	return 0;
 }
 
+int intro__future_end(struct future *f, const struct future_end *end)
+{
+	return end_at_once(f, end) ? 0 : end_locked(f, end);
+}
+
 int intro_future_set_result(struct intro_future *future, struct intro_result result)
 {
-	struct future_end end = {
-		.mark = INTRO_KIND_RESULT, .status = INTRO_STATUS_OK, .result = result};
+	struct future_end end = {.mark = INTRO_KIND_RESULT,
+				 .status = INTRO_STATUS_OK,
+				 .by_anybody = true,
+				 .result = result};
 
 	return intro__future_end(intro__future(future), &end);
 }
 
 int intro_future_set_error(struct intro_future *future, const struct intro_error *error)
 {
-	struct future_end end = {
-		.mark = INTRO_KIND_RESULT, .status = INTRO_STATUS_FAILED, .error = error};
+	struct future_end end = {.mark = INTRO_KIND_RESULT,
+				 .status = INTRO_STATUS_FAILED,
+				 .by_anybody = true,
+				 .error = error};
 
 	return intro__future_end(intro__future(future), &end);
 }
@@ -333,12 +336,13 @@ int intro_future_set_error(struct intro_future *future, const struct intro_error
 void intro_future_add_done_callback(struct intro_future *future, struct intro_done_callback *cb)
 {
 	struct future *f = intro__future(future);
-	struct intro_done_callback **end = &f->callbacks;
+	struct intro_done_callback **end;
 
 	cb->next = NULL;
 	lock(f);
 	if (!is_done(state_of(f))) {
-		intro__future_change(f, 0, FUTURE_LISTENED);
+		intro__future_listen(f);
+		end = &f->callbacks;
 		while (*end)
 			end = &(*end)->next;
 		*end = cb;
@@ -385,9 +389,14 @@ static int wait_for_end(struct future *f, int64_t timeout_ns)
  */
 static int outcome(struct future *f, int64_t timeout_ns)
 {
+	struct intro_future *const future = intro__public(f);
 	uint32_t word = atomic_load_explicit(&f->word, memory_order_acquire);
 	int ret = 0;
 
+	if (timeout_ns == INTRO_FOREVER && (word & FUTURE_STATE) == INTRO_FUTURE_PENDING) {
+		intro__help(&future, 1);
+		word = atomic_load_explicit(&f->word, memory_order_acquire);
+	}
 	if (!(word & FUTURE_LOCKED) && is_done((enum intro_future_state)(word & FUTURE_STATE))) {
 		if (task_of(f))
 			intro_mark_read(task_of(f));

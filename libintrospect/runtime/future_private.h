@@ -31,6 +31,7 @@
 #define INTRO__INLINE_BYTES 64
 
 struct future;
+struct ring_cell;
 struct wait_node;
 
 /* Of word. */
@@ -40,14 +41,18 @@ struct wait_node;
 #define FUTURE_LISTENED 0x20u /* it has, or had, waiters or callbacks */
 #define FUTURE_LOCKED 0x40u
 #define FUTURE_SLEEPERS 0x80u /* somebody sleeps until it is unlocked */
-#define FUTURE_SPINS 0x100u   /* held by an executor whose readers may spin */
+/* What the executor that held it last lets its readers do: look a while before they sleep; run it
+ * themselves if they are the executor's workers; if they are not. */
+#define FUTURE_SPINS 0x100u
+#define FUTURE_HELPS 0x200u
+#define FUTURE_GUESTS 0x400u
+#define FUTURE_LEAVES (FUTURE_SPINS | FUTURE_HELPS | FUTURE_GUESTS)
 
 /* What an executor keeps in a future that it holds. */
 struct future_work {
 	intro_task_fn fn;
 	const void *arg;
 	size_t size;
-	void *place;		    /* where a thread pool's queue has it */
 	struct future *next, *prev; /* in a process pool's queues */
 	int64_t submitted;	    /* ns; of a pool that times its tasks */
 	unsigned char inlined[INTRO__INLINE_BYTES];
@@ -62,6 +67,8 @@ struct future {
 	uint32_t name;
 	_Atomic uint64_t task;		 /* stored after pool and name */
 	struct intro_executor *executor; /* while held */
+	/* in a thread pool's queue; NULL until it is there. Stored after all that it is run by */
+	_Atomic(struct ring_cell *) place;
 	union {
 		struct future_work work;
 		struct {
@@ -69,6 +76,7 @@ struct future {
 			struct intro_error error; /* only if `failed` */
 		};
 	};
+	/* there once it is LISTENED, which whoever has the lock makes it by intro__future_listen */
 	struct wait_node *waiters;
 	struct intro_done_callback *callbacks;
 };
@@ -85,6 +93,18 @@ static inline uint32_t intro__future_change(struct future *f, uint32_t clear, ui
 	while (!atomic_compare_exchange_weak_explicit(&f->word, &was, (was & ~clear) | set,
 						      memory_order_acq_rel, memory_order_relaxed))
 		;
+	return was;
+}
+
+/* f is locked. Returns `word` as it was. */
+static inline uint32_t intro__future_listen(struct future *f)
+{
+	uint32_t was = intro__future_change(f, 0, FUTURE_LISTENED);
+
+	if (!(was & FUTURE_LISTENED)) {
+		f->waiters = NULL;
+		f->callbacks = NULL;
+	}
 	return was;
 }
 
@@ -125,16 +145,56 @@ static inline struct future *intro__future(struct intro_future *future)
 	return (struct future *)(void *)future;
 }
 
+/* PENDING -> RUNNING or CANCELLED; the latter under the lock. false: it was not PENDING. */
+static inline bool intro__future_leave_pending(struct future *f, uint32_t to)
+{
+	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
+
+	do
+		if ((word & FUTURE_STATE) != INTRO_FUTURE_PENDING)
+			return false;
+	while (!atomic_compare_exchange_weak_explicit(&f->word, &word, word | to,
+						      memory_order_acq_rel, memory_order_relaxed));
+	return true;
+}
+
 static inline struct intro_future *intro__public(struct future *future)
 {
 	return (struct intro_future *)(void *)future;
 }
 
-/* Before a submit: takes hold of a future that is PENDING and was never submitted, else -EINVAL. */
-int intro__future_hold(struct future *future, struct intro_executor *executor, uint32_t pool,
-		       uint32_t name);
+/*
+ * Before a submit: takes hold of a future that is PENDING and was never submitted, else -EINVAL.
+ * `as`: FUTURE_LEAVES, as many of them as its readers have.
+ */
+static inline int intro__future_hold(struct future *f, struct intro_executor *executor, uint32_t as,
+				     uint32_t pool, uint32_t name)
+{
+	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
+
+	/* held from here on, though nobody is told of it before it has been submitted */
+	do
+		if ((word & FUTURE_STATE) != INTRO_FUTURE_PENDING || (word & FUTURE_HELD))
+			return -EINVAL;
+	while (!atomic_compare_exchange_weak_explicit(&f->word, &word, word | FUTURE_HELD | as,
+						      memory_order_acquire, memory_order_relaxed));
+	f->executor = executor;
+	f->pool = pool;
+	f->name = name;
+	atomic_store_explicit(&f->task, intro_mark_task(), memory_order_release);
+	return 0;
+}
+
 /* The submit failed: as before intro__future_hold. */
 void intro__future_unhold(struct future *future);
+
+/*
+ * The calling thread is about to wait for all of these, without a limit of time: runs those of
+ * them that no worker has begun, where it may.
+ */
+void intro__help(struct intro_future *const *futures, size_t n);
+/* It is (begin) in a callback from now on, and helps nobody; or not any more. */
+void intro__help_forbid(bool begin);
 
 /* How a task ended. */
 struct future_end {
@@ -142,6 +202,7 @@ struct future_end {
 	enum intro_status status;
 	struct intro_result result;	 /* status OK */
 	bool owns_bytes;		 /* result.data is malloc'ed: the future's now */
+	bool by_anybody;		 /* not by the executor that holds it */
 	const struct intro_error *error; /* any other status */
 };
 /* 0; -EINVAL when it is done already: then the bytes stay the caller's. */

@@ -190,6 +190,8 @@ struct intro_executor *intro_interpreter_executor_new(struct intro_interpreter *
 		/* no worker starts before the first submit */
 		executor->interpreter = interpreter;
 		executor->run = run_locked;
+		/* a worker that waits may hold the lock already */
+		executor->held_as &= FUTURE_SPINS;
 	}
 	return executor;
 }

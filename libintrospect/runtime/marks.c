@@ -261,6 +261,15 @@ void intro_mark_worker_start(uint32_t pool, uint32_t index)
 	intro_mark(INTRO_KIND_WORKER_START, 0, pool, index);
 }
 
+bool intro__mark_guest_start(uint32_t pool, uint32_t index)
+{
+	if (!intro_marks_on() ||
+	    (self.slot && atomic_load_explicit(&self.slot->pool, memory_order_relaxed)))
+		return false;
+	intro_mark_worker_start(pool, index);
+	return true;
+}
+
 void intro_mark_worker_stop(uint32_t pool, uint32_t index)
 {
 	intro_mark(INTRO_KIND_WORKER_STOP, 0, pool, index);

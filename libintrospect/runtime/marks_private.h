@@ -23,4 +23,10 @@ void intro__slot_release(void);
 /* The calling thread's tid without a system call. */
 uint32_t intro__tid(void);
 
+/*
+ * The calling thread helps the pool: it is a worker from now on, until intro_mark_worker_stop.
+ * false: nobody listens, or it is a worker of something already, and stays that.
+ */
+bool intro__mark_guest_start(uint32_t pool, uint32_t index);
+
 #endif

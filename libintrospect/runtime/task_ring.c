@@ -7,6 +7,9 @@
 
 #define FIRST_CELLS 1024
 
+/* So many places without a task are popped in one step. */
+#define GONE_AT_ONCE 64
+
 static struct ring *ring_new(size_t cells, uint64_t first)
 {
 	struct ring *ring = aligned_alloc(64, sizeof(*ring) + cells * sizeof(ring->cell[0]));
@@ -44,32 +47,6 @@ void intro__task_ring_fini(struct ring_queue *queue)
 	}
 }
 
-enum ring_push intro__task_ring_push(struct ring_queue *queue, struct future *f)
-{
-	struct ring *ring = atomic_load_explicit(&queue->in, memory_order_acquire);
-	uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed), turn;
-	struct ring_cell *cell;
-
-	for (;;) {
-		if (tail & RING_CLOSED)
-			return RING_IS_CLOSED;
-		cell = &ring->cell[(tail / 2) & ring->mask];
-		turn = atomic_load_explicit(&cell->turn, memory_order_acquire);
-		if (turn == tail / 2) {
-			if (atomic_compare_exchange_weak(&ring->tail, &tail, tail + 2))
-				break;
-		} else if (turn < tail / 2) {
-			return RING_FULL;
-		} else {
-			tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
-		}
-	}
-	f->work.place = cell;
-	atomic_store_explicit(&cell->future, f, memory_order_relaxed);
-	atomic_store_explicit(&cell->turn, turn + 1, memory_order_release);
-	return RING_PUSHED;
-}
-
 /* The ring is closed, and has been found empty since: true when there is another to look at. */
 static bool go_on(struct ring_queue *queue, struct ring *ring)
 {
@@ -81,18 +58,58 @@ static bool go_on(struct ring_queue *queue, struct ring *ring)
 	return true;
 }
 
-struct future *intro__task_ring_pop(struct ring_queue *queue, bool *gone)
+/* How many places from `head` on hold futures that were taken back; they stay so until popped. */
+static uint64_t count_gone(struct ring *ring, uint64_t head)
+{
+	struct ring_cell *cell;
+	uint64_t n = 0;
+
+	do {
+		n++;
+		cell = &ring->cell[(head + n) & ring->mask];
+	} while (n < GONE_AT_ONCE &&
+		 atomic_load_explicit(&cell->turn, memory_order_acquire) == head + n + 1 &&
+		 atomic_load_explicit(&cell->future, memory_order_relaxed) == RING_GONE);
+	return n;
+}
+
+/* The place is popped: the submitter's of the next lap. Returns what was there. */
+static struct future *empty_cell(struct ring *ring, uint64_t place)
+{
+	struct ring_cell *cell = &ring->cell[place & ring->mask];
+	struct future *f = atomic_load_explicit(&cell->future, memory_order_relaxed);
+
+	if (f == RING_GONE)
+		atomic_store_explicit(&cell->future, NULL, memory_order_relaxed);
+	else /* a rival may take it back yet */
+		f = atomic_exchange_explicit(&cell->future, NULL, memory_order_acq_rel);
+	atomic_store_explicit(&cell->turn, place + 1 + ring->mask, memory_order_release);
+	return f;
+}
+
+/* Where pops begin. */
+struct front {
+	struct ring *ring;
+	uint64_t place;
+};
+
+/* Pops one place, or all those without a task that are in front: how many; 0: none, for now. */
+static uint64_t claim(struct ring_queue *queue, struct front *front, bool only_gone)
 {
 	struct ring *ring = atomic_load_explicit(&queue->out, memory_order_acquire);
-	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed), turn;
+	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed), turn, n;
 	struct ring_cell *cell;
-	struct future *f;
 
 	for (;;) {
 		cell = &ring->cell[head & ring->mask];
 		turn = atomic_load_explicit(&cell->turn, memory_order_acquire);
 		if (turn == head + 1) {
-			if (atomic_compare_exchange_weak(&ring->head, &head, head + 1))
+			n = 1;
+			if (atomic_load_explicit(&cell->future, memory_order_relaxed) == RING_GONE)
+				n = count_gone(ring, head);
+			else if (only_gone)
+				return 0;
+			if (atomic_compare_exchange_weak(&ring->head, &head, head + n))
 				break;
 		} else if (turn > head + 1) {
 			head = atomic_load_explicit(&ring->head, memory_order_relaxed);
@@ -100,25 +117,41 @@ struct future *intro__task_ring_pop(struct ring_queue *queue, bool *gone)
 			ring = atomic_load_explicit(&queue->out, memory_order_acquire);
 			head = atomic_load_explicit(&ring->head, memory_order_relaxed);
 		} else {
-			return NULL;
+			return 0;
 		}
 	}
+	*front = (struct front){.ring = ring, .place = head};
+	return n;
+}
+
+struct future *intro__task_ring_pop(struct ring_queue *queue, uint64_t *gone)
+{
+	struct future *f = NULL;
+	struct front front;
+	uint64_t n = claim(queue, &front, false);
+
+	if (!n)
+		return NULL;
 	/* the next one's first line is on its way while this one runs */
-	__builtin_prefetch(atomic_load_explicit(&ring->cell[(head + 1) & ring->mask].future,
-						memory_order_relaxed),
-			   1);
-	f = atomic_exchange_explicit(&cell->future, NULL, memory_order_acq_rel);
-	atomic_store_explicit(&cell->turn, head + 1 + ring->mask, memory_order_release);
-	*gone = f == RING_GONE;
+	__builtin_prefetch(
+		atomic_load_explicit(&front.ring->cell[(front.place + n) & front.ring->mask].future,
+				     memory_order_relaxed),
+		1);
+	for (uint64_t i = 0; i < n; i++)
+		f = empty_cell(front.ring, front.place + i);
+	*gone = f == RING_GONE ? n : 0;
 	return f;
 }
 
-bool intro__task_ring_take_back(struct future *f)
+uint64_t intro__task_ring_sweep(struct ring_queue *queue)
 {
-	struct ring_cell *cell = f->work.place;
-	struct future *here = f;
+	uint64_t n, all = 0;
+	struct front front;
 
-	return atomic_compare_exchange_strong(&cell->future, &here, RING_GONE);
+	for (; (n = claim(queue, &front, true)); all += n)
+		for (uint64_t i = 0; i < n; i++)
+			empty_cell(front.ring, front.place + i);
+	return all;
 }
 
 int intro__task_ring_grow(struct ring_queue *queue)

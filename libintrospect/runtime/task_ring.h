@@ -45,12 +45,45 @@ void intro__task_ring_fini(struct ring_queue *queue);
 
 enum ring_push { RING_PUSHED = 0, RING_FULL = 1, RING_IS_CLOSED = 2 };
 
-/* Sets future->work.place. */
-enum ring_push intro__task_ring_push(struct ring_queue *queue, struct future *future);
-/* NULL: none, for now. *gone: it stands for one that was taken back. */
-struct future *intro__task_ring_pop(struct ring_queue *queue, bool *gone);
+/* Sets future->place, before anybody can pop it. */
+static inline enum ring_push intro__task_ring_push(struct ring_queue *queue, struct future *f)
+{
+	struct ring *ring = atomic_load_explicit(&queue->in, memory_order_acquire);
+	uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed), turn;
+	struct ring_cell *cell;
+
+	for (;;) {
+		if (tail & RING_CLOSED)
+			return RING_IS_CLOSED;
+		cell = &ring->cell[(tail / 2) & ring->mask];
+		turn = atomic_load_explicit(&cell->turn, memory_order_acquire);
+		if (turn == tail / 2) {
+			if (atomic_compare_exchange_weak(&ring->tail, &tail, tail + 2))
+				break;
+		} else if (turn < tail / 2) {
+			return RING_FULL;
+		} else {
+			tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+		}
+	}
+	atomic_store_explicit(&f->place, cell, memory_order_release);
+	atomic_store_explicit(&cell->future, f, memory_order_relaxed);
+	atomic_store_explicit(&cell->turn, turn + 1, memory_order_release);
+	return RING_PUSHED;
+}
+
+/* NULL: none, for now. *gone: so many were taken back, and what is returned is none; or 0. */
+struct future *intro__task_ring_pop(struct ring_queue *queue, uint64_t *gone);
+/* Pops those in front that were taken back, up to the first that was not: how many. */
+uint64_t intro__task_ring_sweep(struct ring_queue *queue);
 /* Takes a future that was pushed, and may have been popped, out of its cell. true: it was there. */
-bool intro__task_ring_take_back(struct future *future);
+static inline bool intro__task_ring_take_back(struct future *f)
+{
+	struct ring_cell *cell = atomic_load_explicit(&f->place, memory_order_relaxed);
+	struct future *here = f;
+
+	return atomic_compare_exchange_strong(&cell->future, &here, RING_GONE);
+}
 
 /* One at a time: the pool's lock is held. */
 int intro__task_ring_grow(struct ring_queue *queue);

@@ -19,83 +19,30 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "executor_private.h"
-#include "task_ring.h"
 #include "spin.h"
+#include "thread_private.h"
 
 /* How long a worker looks at an empty queue before it sleeps: less, the less often it helps. */
 #define WORKER_SPIN_NS 40000
 #define WORKER_SPIN_LEAST_NS 5000
 
+/*
+ * A worker who looks at the queue of a pool whose waiters help keeps this far from it, about 1 us:
+ * who submits one task and waits for it runs it in a twentieth of that, on a queue in its own
+ * cache.
+ */
+#define PAUSES_BESIDE_GUESTS 40
+
 /* So many may be woken at a time, the second for a backlog of so many tasks. */
 #define SEARCHERS 2
 #define BACKLOG_A_SEARCHER 32
 
-/* A dynamic pool's thresholds, unless it is told others. */
-#define GROW_AT 0.8
-#define SHRINK_AT 0.4
-#define THRESHOLD_MOST 1000
-
-/* Of thread_pool.idle: how many workers are ... */
-#define IDLE_SLEEPING ((uint64_t)1)
-#define IDLE_SEARCHING                                                                             \
-	((uint64_t)1 << 16) /* up to SEARCHERS, but for a moment when the pool closes */
-#define IDLE_STARTING ((uint64_t)1 << 32) /* created and not yet at the queue */
-#define IDLE_LIVE ((uint64_t)1 << 48)	  /* there at all */
-#define IDLE_COUNT(idle, what) ((unsigned)((idle) / (what)) & 0xffff)
-
-enum worker_slot {
-	SLOT_FREE = 0,
-	SLOT_USED = 1,
-	SLOT_LEFT = 2, /* its thread ends, and is to be joined */
-};
-
-struct thread_worker {
-	_Alignas(64) struct thread_pool *pool;
-	unsigned index;
-	struct intro__counts counts;
-	pthread_t thread;
-	enum worker_slot slot;		/* under the pool's lock */
-	bool leaves;			/* it was told to, by maintain */
-	_Atomic uint32_t awake;		/* the futex */
-	struct thread_worker *sleeping; /* the next on the stack of sleepers */
-	bool searching;
-	int64_t spin_ns;
-	void *initial;
-	char name[INTRO__NAME_BYTES + 16];
-};
-
-struct thread_pool {
-	struct intro_executor base;
-	struct ring_queue queue;
-	/* of a dynamic one; the thresholds in thousandths, grow_at 0: not one */
-	unsigned least, grow_at, shrink_at;
-	_Alignas(64) _Atomic uint64_t idle;
-	_Atomic bool over;    /* closed or broken, and so is the queue */
-	pthread_mutex_t lock; /* guards what follows, and additions to idle's SLEEPING and LIVE */
-	struct thread_worker *sleepers;
-	unsigned started; /* slots ever used: worker[0..started) */
-	uint64_t refused; /* of those pushed: taken back, as there was no thread to be had */
-	bool closed;
-	struct intro_error broken; /* code 0: sound */
-	pthread_mutex_t join_lock;
-	bool joined;
-	struct thread_worker worker[];
-};
-
-/* Which pool's worker this thread is. */
-static __thread struct thread_pool *working_for __attribute__((tls_model("initial-exec")));
-
-static struct thread_pool *pool_of(struct intro_executor *executor)
-{
-	return (struct thread_pool *)executor;
-}
-
-/* lock is held. Returns whom to wake (by wake_worker) when it is released. */
-static struct thread_worker *pop_sleeper(struct thread_pool *pool, uint64_t becomes)
+/* Returns whom to wake when the lock is released. */
+struct thread_worker *intro__thread_pop_sleeper(struct thread_pool *pool, uint64_t becomes)
 {
 	struct thread_worker *w = pool->sleepers;
 
@@ -126,13 +73,13 @@ static struct thread_worker *pop_searcher(struct thread_pool *pool)
 
 	if (!wants_searcher(pool, atomic_load(&pool->idle)))
 		return NULL;
-	w = pop_sleeper(pool, IDLE_SEARCHING);
+	w = intro__thread_pop_sleeper(pool, IDLE_SEARCHING);
 	if (w)
 		w->searching = true;
 	return w;
 }
 
-static void wake_worker(struct thread_worker *w)
+void intro__thread_wake(struct thread_worker *w)
 {
 	if (!w)
 		return;
@@ -143,7 +90,7 @@ static void wake_worker(struct thread_worker *w)
 /* Having got a task: the next is called if there is more. */
 static void stop_searching(struct thread_worker *w)
 {
-	struct thread_pool *pool = w->pool;
+	struct thread_pool *pool = w->seat.pool;
 	struct thread_worker *next;
 	uint64_t idle = atomic_fetch_sub(&pool->idle, IDLE_SEARCHING);
 
@@ -153,26 +100,27 @@ static void stop_searching(struct thread_worker *w)
 	pthread_mutex_lock(&pool->lock);
 	next = pop_searcher(pool);
 	pthread_mutex_unlock(&pool->lock);
-	wake_worker(next);
+	intro__thread_wake(next);
 }
 
 /* Whether w may look a while: it is the one who searches (now). */
 static bool may_look(struct thread_worker *w)
 {
-	uint64_t idle = atomic_load_explicit(&w->pool->idle, memory_order_relaxed);
+	struct thread_pool *pool = w->seat.pool;
+	uint64_t idle = atomic_load_explicit(&pool->idle, memory_order_relaxed);
 
-	if (!w->pool->base.may_spin)
+	if (!(pool->base.held_as & FUTURE_SPINS))
 		return false;
 	while (!w->searching && !IDLE_COUNT(idle, IDLE_SEARCHING))
 		w->searching =
-			atomic_compare_exchange_weak(&w->pool->idle, &idle, idle + IDLE_SEARCHING);
+			atomic_compare_exchange_weak(&pool->idle, &idle, idle + IDLE_SEARCHING);
 	return w->searching;
 }
 
 /* The queue was empty. Returns when there may be something to do again. */
 static void sleep_until_woken(struct thread_worker *w)
 {
-	struct thread_pool *pool = w->pool;
+	struct thread_pool *pool = w->seat.pool;
 	uint64_t change = IDLE_SLEEPING - (w->searching ? IDLE_SEARCHING : 0);
 
 	pthread_mutex_lock(&pool->lock);
@@ -195,11 +143,10 @@ static void sleep_until_woken(struct thread_worker *w)
 static struct future *pop_task(struct thread_pool *pool)
 {
 	struct future *f;
-	bool gone;
+	uint64_t gone;
 
-	do
-		f = intro__task_ring_pop(&pool->queue, &gone);
-	while (f && gone);
+	while ((f = intro__task_ring_pop(&pool->queue, &gone)) && gone)
+		atomic_fetch_sub_explicit(&pool->gone, (int64_t)gone, memory_order_relaxed);
 	return f;
 }
 
@@ -208,10 +155,12 @@ static struct future *look_a_while(struct thread_worker *w)
 	struct spin spin = {0};
 	struct future *f;
 
-	do
-		f = pop_task(w->pool);
-	while (!f && spin_once(&spin, w->spin_ns) &&
-	       !atomic_load_explicit(&w->pool->over, memory_order_relaxed));
+	do {
+		for (unsigned i = 0; i < w->seat.pool->pauses_a_look; i++)
+			pause_cpu();
+		f = pop_task(w->seat.pool);
+	} while (!f && spin_once(&spin, w->spin_ns) &&
+		 !atomic_load_explicit(&w->seat.pool->over, memory_order_relaxed));
 	if (f && w->spin_ns < WORKER_SPIN_NS)
 		w->spin_ns *= 2;
 	else if (!f && w->spin_ns > WORKER_SPIN_LEAST_NS)
@@ -222,7 +171,7 @@ static struct future *look_a_while(struct thread_worker *w)
 /* NULL: the pool is over and nothing is left to do, or this worker is to leave. */
 static struct future *next_task(struct thread_worker *w)
 {
-	struct thread_pool *pool = w->pool;
+	struct thread_pool *pool = w->seat.pool;
 	struct future *f;
 	bool over;
 
@@ -244,51 +193,6 @@ static struct future *next_task(struct thread_worker *w)
 	return NULL;
 }
 
-static void call_init(struct intro_call *call, struct thread_worker *w, struct call_state *state)
-{
-	state->copies = state->returned = state->explained = false;
-	state->result = (struct intro_result){0};
-	state->text[0] = 0;
-	*call = (struct intro_call){
-		.worker = w->name, .index = w->index, .initial = w->initial, .runtime = state};
-}
-
-static void run_task(struct thread_worker *w, struct future *f)
-{
-	struct future_end end = {.mark = INTRO_KIND_END, .status = INTRO_STATUS_OK};
-	struct intro_error error;
-	struct call_state state;
-	struct intro_call call;
-	uint64_t task = intro_future_id(intro__public(f));
-	int64_t begin = 0, queued = 0;
-
-	if (intro_future_set_running_or_notify_cancel(intro__public(f)) != 1) {
-		intro__count_cancelled(&w->pool->base);
-		return;
-	}
-	call_init(&call, w, &state);
-	if (w->pool->base.timed) {
-		begin = intro__now();
-		queued = begin - f->work.submitted;
-	}
-	call.arg = f->work.arg;
-	call.size = f->work.size;
-	call.task = task;
-	intro_mark_start(task, w->pool->base.pool);
-	error.code = intro__executor_call(&w->pool->base, f->work.fn, &call);
-	if (w->pool->base.timed)
-		intro__count_times(&w->counts, queued, intro__now() - begin);
-	intro__count_task(&w->counts, error.code);
-	if (error.code) {
-		memcpy(error.text, state.text, sizeof(error.text));
-		end.status = INTRO_STATUS_FAILED;
-		end.error = &error;
-	} else {
-		end.result = state.result;
-	}
-	intro__future_end(f, &end);
-}
-
 /* lock is held. What is in the queue still can be taken; nothing more gets in. */
 static void end_queue(struct thread_pool *pool)
 {
@@ -301,6 +205,7 @@ static void drop_queue(struct thread_pool *pool, const struct intro_error *error
 {
 	struct future *f;
 
+	atomic_fetch_add(&pool->droppers, 1);
 	do {
 		f = pop_task(pool);
 		if (f && error)
@@ -310,6 +215,7 @@ static void drop_queue(struct thread_pool *pool, const struct intro_error *error
 		else
 			sched_yield(); /* a submitter is half way in */
 	} while (!intro__task_ring_is_empty(&pool->queue));
+	atomic_fetch_sub(&pool->droppers, 1);
 }
 
 /* All sleepers find the pool closed or broken. lock is not held. */
@@ -319,31 +225,20 @@ static void wake_all(struct thread_pool *pool)
 
 	do {
 		pthread_mutex_lock(&pool->lock);
-		w = pop_sleeper(pool, 0);
+		w = intro__thread_pop_sleeper(pool, 0);
 		pthread_mutex_unlock(&pool->lock);
-		wake_worker(w);
+		intro__thread_wake(w);
 	} while (w);
 }
 
 static int run_initializer(struct thread_worker *w)
 {
-	struct thread_pool *pool = w->pool;
+	struct thread_pool *pool = w->seat.pool;
 	struct intro_error error;
-	struct call_state state;
-	struct intro_call call;
-	int code;
+	int code = intro__seat_initialize(&w->seat, &error);
 
-	if (!pool->base.initializer)
-		return 0;
-	call_init(&call, w, &state);
-	call.arg = pool->base.initarg;
-	call.size = pool->base.initarg_size;
-	code = intro__executor_call(&pool->base, pool->base.initializer, &call);
-	w->initial = call.initial;
 	if (!code)
 		return 0;
-	intro__error_set(&error, -EPIPE, "initializer of worker %s failed with %d%s%.60s", w->name,
-			 code, state.text[0] ? ": " : "", state.text);
 	pthread_mutex_lock(&pool->lock);
 	if (!pool->broken.code)
 		pool->broken = error;
@@ -357,21 +252,21 @@ static int run_initializer(struct thread_worker *w)
 static void *worker_main(void *arg)
 {
 	struct thread_worker *w = arg;
-	struct thread_pool *pool = w->pool;
+	struct thread_pool *pool = w->seat.pool;
 	char comm[16];
 	struct future *f;
 	int err;
 
-	working_for = pool;
-	intro__worker_name(&pool->base, w->index, comm, sizeof(comm));
+	intro__worker_name(&pool->base, w->seat.index, comm, sizeof(comm));
 	pthread_setname_np(pthread_self(), comm);
-	intro_mark_worker_start(pool->base.pool, w->index);
+	intro_mark_worker_start(pool->base.pool, w->seat.index);
+	intro__seat_take(&w->seat);
 	err = run_initializer(w);
 	atomic_fetch_sub(&pool->idle, IDLE_STARTING);
 	if (!err)
 		while ((f = next_task(w)))
-			run_task(w, f);
-	intro_mark_worker_stop(pool->base.pool, w->index);
+			intro__seat_run(&w->seat, f);
+	intro_mark_worker_stop(pool->base.pool, w->seat.index);
 	if (w->leaves) {
 		pthread_mutex_lock(&pool->lock);
 		w->slot = SLOT_LEFT;
@@ -394,20 +289,21 @@ static struct thread_worker *take_slot(struct thread_pool *pool)
 	return pool->started < pool->base.workers ? &pool->worker[pool->started++] : NULL;
 }
 
-/* lock is held: a pool grows rarely. */
-static int start_worker(struct thread_pool *pool)
+/* The lock may be held so long: a pool grows rarely. */
+int intro__thread_start_worker(struct thread_pool *pool)
 {
 	struct thread_worker *w = take_slot(pool);
 	int err;
 
 	if (!w)
 		return 0; /* the one who leaves has not left its slot yet */
-	w->pool = pool;
-	w->index = (unsigned)(w - pool->worker);
+	w->seat.pool = pool;
+	w->seat.name = w->name;
+	w->seat.index = (unsigned)(w - pool->worker);
+	w->seat.initial = NULL;
 	w->leaves = w->searching = false;
-	w->initial = NULL;
 	w->spin_ns = WORKER_SPIN_NS;
-	intro__worker_name(&pool->base, w->index, w->name, sizeof(w->name));
+	intro__worker_name(&pool->base, w->seat.index, w->name, sizeof(w->name));
 	atomic_fetch_add(&pool->idle, IDLE_STARTING + IDLE_LIVE);
 	err = pthread_create(&w->thread, NULL, worker_main, w);
 	if (err)
@@ -417,64 +313,50 @@ static int start_worker(struct thread_pool *pool)
 	return -err;
 }
 
-/* Tasks that run or wait, a thousand for each. */
-static uint64_t load_of(struct thread_pool *pool, uint64_t idle)
+static bool take_back(struct thread_pool *pool, struct future *f)
 {
-	unsigned live = IDLE_COUNT(idle, IDLE_LIVE);
-	unsigned free = IDLE_COUNT(idle, IDLE_SLEEPING) + IDLE_COUNT(idle, IDLE_SEARCHING) +
-			IDLE_COUNT(idle, IDLE_STARTING);
+	bool taken = intro__task_ring_take_back(f);
 
-	return 1000 * (intro__task_ring_length(&pool->queue) + (live > free ? live - free : 0));
+	if (taken)
+		atomic_fetch_add_explicit(&pool->gone, 1, memory_order_relaxed);
+	return taken;
 }
 
-/* As Python's pool: a new worker only when none is idle; a dynamic one: or nearly. */
-static bool wants_worker(struct thread_pool *pool, uint64_t idle)
-{
-	uint64_t live = IDLE_COUNT(idle, IDLE_LIVE);
-
-	if (live >= pool->base.workers)
-		return false;
-	return pool->grow_at ? load_of(pool, idle) >= pool->grow_at * live
-			     : load_of(pool, idle) > 1000 * live;
-}
-
-static bool wants_fewer(struct thread_pool *pool, uint64_t idle)
-{
-	uint64_t live = IDLE_COUNT(idle, IDLE_LIVE);
-
-	return live > pool->least && load_of(pool, idle) <= pool->shrink_at * live;
-}
-
-/* There is more to do than workers who know of it. f was just pushed, and may be gone. */
-static int call_worker(struct thread_pool *pool, struct future *f)
+/* Is there more to do than workers who know of it? f was just pushed, and may be gone. */
+static __attribute__((noinline)) int call_worker(struct thread_pool *pool, struct future *f,
+						 uint64_t idle)
 {
 	struct thread_worker *w;
 	int err = 0;
 
+	if (!wants_searcher(pool, idle) && !intro__thread_wants_more(pool, idle))
+		return 0;
 	pthread_mutex_lock(&pool->lock);
-	if (!atomic_load(&pool->over) && wants_worker(pool, atomic_load(&pool->idle)))
-		err = start_worker(pool);
+	if (!atomic_load(&pool->over) && intro__thread_wants_more(pool, atomic_load(&pool->idle)))
+		err = intro__thread_start_worker(pool);
 	w = pop_searcher(pool);
 	/* those who are there will do it, or one of them has it already */
-	if (err &&
-	    (IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE) || !intro__task_ring_take_back(f)))
+	if (err && (IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE) || !take_back(pool, f)))
 		err = 0;
 	pool->refused += err != 0;
 	pthread_mutex_unlock(&pool->lock);
-	wake_worker(w);
+	intro__thread_wake(w);
 	return err;
 }
 
 /* The queue did not take it. 0: try again. */
 static int make_room(struct thread_pool *pool)
 {
-	int err;
+	uint64_t swept;
+	int err = 0;
 
 	pthread_mutex_lock(&pool->lock);
 	if (pool->broken.code)
 		err = -EPIPE;
 	else if (pool->closed)
 		err = -ESHUTDOWN;
+	else if ((swept = intro__task_ring_sweep(&pool->queue)))
+		atomic_fetch_sub_explicit(&pool->gone, (int64_t)swept, memory_order_relaxed);
 	else
 		err = intro__task_ring_grow(&pool->queue);
 	pthread_mutex_unlock(&pool->lock);
@@ -483,8 +365,8 @@ static int make_room(struct thread_pool *pool)
 
 static int thread_submit(struct intro_executor *executor, struct future *f)
 {
-	struct thread_pool *pool = pool_of(executor);
-	uint64_t idle, task = intro_future_id(intro__public(f));
+	struct thread_pool *pool = intro__thread_pool(executor);
+	uint64_t idle, task = atomic_load_explicit(&f->task, memory_order_relaxed);
 	int err = 0;
 
 	if (atomic_load_explicit(&pool->over, memory_order_relaxed))
@@ -493,8 +375,9 @@ static int thread_submit(struct intro_executor *executor, struct future *f)
 	while (!err && intro__task_ring_push(&pool->queue, f))
 		err = make_room(pool);
 	idle = atomic_load(&pool->idle);
-	if (!err && (wants_searcher(pool, idle) || wants_worker(pool, idle)))
-		err = call_worker(pool, f);
+	if (!err &&
+	    (IDLE_COUNT(idle, IDLE_SLEEPING) || IDLE_COUNT(idle, IDLE_LIVE) < pool->base.workers))
+		err = call_worker(pool, f, idle);
 	/* it ended between our look and our push, or has no thread: the mark stands */
 	if (err)
 		intro_mark_cancel(task, executor->pool);
@@ -503,21 +386,35 @@ static int thread_submit(struct intro_executor *executor, struct future *f)
 
 static bool thread_forget(struct intro_executor *executor, struct future *f)
 {
-	bool taken = intro__task_ring_take_back(f);
+	bool taken = take_back(intro__thread_pool(executor), f);
 
 	if (taken)
 		intro__count_cancelled(executor);
 	return taken;
 }
 
+static int64_t gone_places(struct thread_pool *pool)
+{
+	return (int64_t)atomic_load(&pool->helped) + atomic_load(&pool->gone);
+}
+
+uint64_t intro__thread_backlog(struct thread_pool *pool)
+{
+	int64_t places = (int64_t)intro__task_ring_length(&pool->queue);
+	int64_t gone = gone_places(pool);
+
+	/* not one moment's numbers */
+	return places > gone ? (uint64_t)(places - gone) : 0;
+}
+
 static uint64_t thread_backlog(struct intro_executor *executor)
 {
-	return intro__task_ring_length(&pool_of(executor)->queue);
+	return intro__thread_backlog(intro__thread_pool(executor));
 }
 
 static void thread_statistics(struct intro_executor *executor, struct intro_executor_statistics *to)
 {
-	struct thread_pool *pool = pool_of(executor);
+	struct thread_pool *pool = intro__thread_pool(executor);
 	uint64_t refused;
 	unsigned started;
 
@@ -526,69 +423,31 @@ static void thread_statistics(struct intro_executor *executor, struct intro_exec
 	refused = pool->refused;
 	pthread_mutex_unlock(&pool->lock);
 	for (unsigned i = 0; i < started; i++)
-		intro__counts_add(to, &pool->worker[i].counts);
+		intro__counts_add(to, &pool->worker[i].seat.counts);
+	intro__counts_add(to, &pool->guest_counts);
+	to->executed += atomic_load(&pool->helped) - atomic_load(&pool->helped_cancelled);
 	to->submitted = intro__task_ring_pushed(&pool->queue) - refused;
 	to->workers = IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE);
 }
 
-/* lock is held. Workers that shall leave, linked by `sleeping`, to be woken. */
-static struct thread_worker *let_go(struct thread_pool *pool)
+static void join_guests(struct thread_pool *pool)
 {
-	struct thread_worker *leaving = NULL, *w;
+	uint32_t left;
 
-	while (pool->sleepers && wants_fewer(pool, atomic_load(&pool->idle))) {
-		w = pop_sleeper(pool, 0 - IDLE_LIVE);
-		w->leaves = true;
-		w->sleeping = leaving;
-		leaving = w;
+	while (atomic_load(&pool->droppers))
+		sched_yield();
+	for (;;) {
+		left = atomic_load(&pool->guests_left);
+		if (gone_places(pool) >= 0)
+			return;
+		intro__futex_wait(&pool->guests_left, left, INTRO_FOREVER);
 	}
-	return leaving;
 }
 
-static int thread_maintain(struct intro_executor *executor)
+static void join_all(struct thread_pool *pool)
 {
-	struct thread_pool *pool = pool_of(executor);
-	struct thread_worker *leaving, *next;
-	unsigned live;
-	int err = 0;
-
-	if (!pool->grow_at)
-		return -EOPNOTSUPP;
-	pthread_mutex_lock(&pool->lock);
-	if (pool->broken.code)
-		err = -EPIPE;
-	else if (pool->closed)
-		err = -ESHUTDOWN;
-	live = 0;
-	while (!err && wants_worker(pool, atomic_load(&pool->idle)) &&
-	       IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE) != live) {
-		live = IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE);
-		err = start_worker(pool);
-	}
-	leaving = err ? NULL : let_go(pool);
-	pthread_mutex_unlock(&pool->lock);
-	for (; leaving; leaving = next) {
-		next = leaving->sleeping; /* its own again once it is awake */
-		wake_worker(leaving);
-	}
-	return err;
-}
-
-static void thread_shutdown(struct intro_executor *executor, unsigned flags)
-{
-	struct thread_pool *pool = pool_of(executor);
 	bool there;
 
-	pthread_mutex_lock(&pool->lock);
-	pool->closed = true;
-	end_queue(pool);
-	pthread_mutex_unlock(&pool->lock);
-	if (flags & INTRO_SHUTDOWN_CANCEL_PENDING)
-		drop_queue(pool, NULL);
-	wake_all(pool);
-	/* a worker cannot wait for its own end */
-	if (!(flags & INTRO_SHUTDOWN_WAIT) || working_for == pool)
-		return;
 	pthread_mutex_lock(&pool->join_lock);
 	for (unsigned i = 0; !pool->joined && i < pool->base.workers; i++) {
 		pthread_mutex_lock(&pool->lock);
@@ -599,18 +458,35 @@ static void thread_shutdown(struct intro_executor *executor, unsigned flags)
 	}
 	pool->joined = true;
 	pthread_mutex_unlock(&pool->join_lock);
+	join_guests(pool);
+}
+
+static void thread_shutdown(struct intro_executor *executor, unsigned flags)
+{
+	struct thread_pool *pool = intro__thread_pool(executor);
+
+	pthread_mutex_lock(&pool->lock);
+	pool->closed = true;
+	end_queue(pool);
+	pthread_mutex_unlock(&pool->lock);
+	if (flags & INTRO_SHUTDOWN_CANCEL_PENDING)
+		drop_queue(pool, NULL);
+	wake_all(pool);
+	/* a worker cannot wait for its own end, nor a guest */
+	if ((flags & INTRO_SHUTDOWN_WAIT) && !intro__seat_in(pool))
+		join_all(pool);
 }
 
 static int thread_broken(struct intro_executor *executor, struct intro_error *error)
 {
-	struct thread_pool *pool = pool_of(executor);
+	struct thread_pool *pool = intro__thread_pool(executor);
 
 	return intro__executor_broken(&pool->lock, &pool->broken, error);
 }
 
 static void thread_free(struct intro_executor *executor)
 {
-	struct thread_pool *pool = pool_of(executor);
+	struct thread_pool *pool = intro__thread_pool(executor);
 
 	intro__executor_fini(executor);
 	pthread_mutex_destroy(&pool->join_lock);
@@ -627,7 +503,7 @@ static const struct intro_executor_ops thread_ops = {
 	.free = thread_free,
 	.backlog = thread_backlog,
 	.statistics = thread_statistics,
-	.maintain = thread_maintain,
+	.maintain = intro__thread_maintain,
 	.shares_memory = true,
 };
 
@@ -645,7 +521,9 @@ static struct thread_pool *pool_alloc(const struct intro_executor *base)
 		return NULL;
 	}
 	pool->base = *base;
-	pool->base.may_spin = intro__usable_cpus() > 1;
+	pool->base.held_as |= FUTURE_HELPS | (intro__usable_cpus() > 1 ? FUTURE_SPINS : 0);
+	pool->pauses_a_look = pool->base.held_as & FUTURE_GUESTS ? PAUSES_BESIDE_GUESTS : 0;
+	snprintf(pool->guest, sizeof(pool->guest), "%s/guest", pool->base.name);
 	pthread_mutexattr_init(&spinning);
 	pthread_mutexattr_settype(&spinning, PTHREAD_MUTEX_ADAPTIVE_NP);
 	pthread_mutex_init(&pool->lock, &spinning);
@@ -654,7 +532,7 @@ static struct thread_pool *pool_alloc(const struct intro_executor *base)
 	return pool;
 }
 
-static struct thread_pool *pool_new(const struct intro_executor_options *options)
+struct intro_executor *intro__thread_pool_new(const struct intro_executor_options *options)
 {
 	struct intro_executor base = {0};
 	struct thread_pool *pool;
@@ -668,65 +546,19 @@ static struct thread_pool *pool_new(const struct intro_executor_options *options
 	if (!pool) {
 		intro__executor_fini(&base);
 		errno = ENOMEM;
+		return NULL;
 	}
-	return pool;
+	return &pool->base;
 }
 
 struct intro_executor *intro_thread_executor_new(const struct intro_executor_options *given)
 {
 	struct intro_executor_options options;
 	int err = intro__executor_options(&options, given);
-	struct thread_pool *pool;
 
 	if (err) {
 		errno = -err;
 		return NULL;
 	}
-	pool = pool_new(&options);
-	return pool ? &pool->base : NULL;
-}
-
-static int dynamic_options(struct intro_executor_options *options,
-			   const struct intro_executor_options *given)
-{
-	int err = intro__executor_options(options, given);
-
-	if (err)
-		return err;
-	options->workers = options->workers ? options->workers : intro__usable_cpus();
-	options->min_workers = options->min_workers ? options->min_workers : 1;
-	options->grow_at = options->grow_at != 0 ? options->grow_at : GROW_AT;
-	options->shrink_at = options->shrink_at != 0 ? options->shrink_at : SHRINK_AT;
-	/* written so that not-a-number is refused, too; below a thousandth it would be 0 */
-	if (options->min_workers > options->workers || !(options->grow_at <= THRESHOLD_MOST) ||
-	    !(options->grow_at >= 0.001) || !(options->shrink_at >= 0) ||
-	    !(options->shrink_at < options->grow_at))
-		return -EINVAL;
-	return 0;
-}
-
-struct intro_executor *intro_dynamic_executor_new(const struct intro_executor_options *given)
-{
-	struct intro_executor_options options;
-	int err = dynamic_options(&options, given);
-	struct thread_pool *pool = NULL;
-
-	if (err)
-		errno = -err;
-	else
-		pool = pool_new(&options);
-	if (!pool)
-		return NULL;
-	pool->least = options.min_workers;
-	pool->grow_at = (unsigned)(options.grow_at * 1000 + 0.5);
-	pool->shrink_at = (unsigned)(options.shrink_at * 1000 + 0.5);
-	pthread_mutex_lock(&pool->lock);
-	while (!err && pool->started < pool->least)
-		err = start_worker(pool);
-	pthread_mutex_unlock(&pool->lock);
-	if (!err)
-		return &pool->base;
-	intro_executor_free(&pool->base);
-	errno = -err;
-	return NULL;
+	return intro__thread_pool_new(&options);
 }

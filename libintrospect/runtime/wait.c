@@ -18,7 +18,7 @@
 
 void intro__wait_link(struct future *f, struct wait_node *node)
 {
-	uint32_t was = intro__future_change(f, 0, FUTURE_LISTENED);
+	uint32_t was = intro__future_listen(f);
 
 	if (was & FUTURE_SPINS)
 		node->waiter->spins = true;
@@ -219,12 +219,13 @@ static int wait_linked(struct intro_future *const *futures, size_t n, enum waite
  * they were submitted in this order; so none of those gets a node. Returns how many are left,
  * at the begin, when this did not help.
  */
-static size_t wait_backwards(struct intro_future *const *futures, size_t n, int64_t deadline)
+static size_t wait_backwards(struct intro_future *const *futures, size_t n, int64_t deadline,
+			     unsigned most)
 {
 	for (unsigned sleeps = 0; n; n--) {
 		if (is_over(intro__future(futures[n - 1])))
 			continue;
-		if (sleeps++ == BACKWARDS_SLEEPS ||
+		if (sleeps++ == most ||
 		    wait_linked(&futures[n - 1], 1, WAITER_ALL, deadline, NULL) < 0)
 			break;
 	}
@@ -238,8 +239,12 @@ int intro_future_wait(struct intro_future *const *futures, size_t n, enum intro_
 	size_t left = n;
 	int count;
 
-	if (n > NODES_ON_STACK && kind_of(when) == WAITER_ALL)
-		left = wait_backwards(futures, n, deadline);
+	if (kind_of(when) == WAITER_ALL) {
+		if (deadline == INTRO_FOREVER)
+			intro__help(futures, n);
+		left = wait_backwards(futures, n, deadline,
+				      n > NODES_ON_STACK ? BACKWARDS_SLEEPS : 0);
+	}
 	for (size_t i = left; done && i < n; i++)
 		done[i] = true;
 	if (!left)

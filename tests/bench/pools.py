@@ -17,14 +17,18 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, "build/bench/pools")
 PYTHON = [sys.executable, os.path.join(ROOT, "tests/bench/pools/python.py")]
-THREADS = {"introspect": [f"{BUILD}/introspect"], "GThreadPool": [f"{BUILD}/glib"],
+HELPING = "introspect, waiters help"
+THREADS = {"introspect": [f"{BUILD}/introspect"],
+           HELPING: [f"{BUILD}/introspect", "help"], "GThreadPool": [f"{BUILD}/glib"],
            "libuv": [f"{BUILD}/uv"], "oneTBB": [f"{BUILD}/tbb"], "libgomp": [f"{BUILD}/omp"],
            "Python": PYTHON}
+# of these the submitter runs tasks too, so they are compared with ours that lets it
+SHARING = ["oneTBB", "libgomp"]
 PROCESSES = {"introspect": [f"{BUILD}/processes"], "Python": PYTHON}
 # name in the output, title, whether less is better
 THREAD_ROWS = [("batch", "empty tasks/s, 50 000 at once", False),
                ("single", "empty tasks/s, one at a time", False),
-               ("start", "submit to start, ns, p50", True),
+               ("start", "submit to start, one at a time, ns", True),
                ("fan", "fan-outs of 16 short tasks/s", False),
                ("skewed", "tasks/s, 1 of 64 256 times as long", False)]
 PROCESS_ROWS = [("process_batch", "tasks/s of 8 bytes, all at once", False),
@@ -56,11 +60,12 @@ def table(figures, rows):
     print(f"| median | {' | '.join(names)} |")
     print(f"|---|{'---:|' * len(names)}")
     for key, title, less in rows:
-        ours, cells = figures["introspect"].get(key), []
+        cells = []
         for name in names:
             value = figures[name].get(key)
+            ours = figures[HELPING if name in SHARING else "introspect"].get(key)
             cell = "" if value is None else f"{value:,.0f}".replace(",", " ")
-            if value and ours and name != "introspect":
+            if value and ours and not name.startswith("introspect"):
                 cell += f" ({value / ours if less else ours / value:.2g}×)"
             cells.append(cell)
         print(f"| {title} | {' | '.join(cells)} |")
@@ -71,8 +76,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    print("## Worker pools\n\nTwo workers; of oneTBB and libgomp the submitter is one of them. "
-          f"{rounds} rounds, in turns.\n")
+    print("## Worker pools\n\nTwo workers. Of oneTBB, libgomp and ours whose waiters help the submitter "
+          f"is one of them; these are compared with each other. {rounds} rounds, in turns.\n")
     table(medians(THREADS, rounds), THREAD_ROWS)
     table(medians(PROCESSES, rounds), PROCESS_ROWS)
 

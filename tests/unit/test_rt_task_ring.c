@@ -42,7 +42,7 @@ static void keeps_the_order_while_it_grows(void **state)
 {
 	struct future *all = futures(MANY);
 	struct ring_queue q;
-	bool gone = true;
+	uint64_t gone = 1;
 	size_t out = 0;
 
 	assert_int_equal(intro__task_ring_init(&q), 0);
@@ -51,7 +51,7 @@ static void keeps_the_order_while_it_grows(void **state)
 		push(&q, nth(all, i));
 		if (i % 3 == 0) {
 			assert_ptr_equal(intro__task_ring_pop(&q, &gone), nth(all, out++));
-			assert_false(gone);
+			assert_int_equal(gone, 0);
 		}
 		assert_int_equal(intro__task_ring_length(&q), i + 1 - out);
 	}
@@ -68,7 +68,7 @@ static void gives_back_what_was_not_popped(void **state)
 {
 	struct future *all = futures(3);
 	struct ring_queue q;
-	bool gone;
+	uint64_t gone;
 
 	assert_int_equal(intro__task_ring_init(&q), 0);
 	for (int i = 0; i < 3; i++)
@@ -76,12 +76,41 @@ static void gives_back_what_was_not_popped(void **state)
 	assert_true(intro__task_ring_take_back(nth(all, 1)));
 	assert_false(intro__task_ring_take_back(nth(all, 1)));
 	assert_ptr_equal(intro__task_ring_pop(&q, &gone), nth(all, 0));
-	assert_false(gone);
+	assert_int_equal(gone, 0);
 	assert_false(intro__task_ring_take_back(nth(all, 0)));
 	assert_non_null(intro__task_ring_pop(&q, &gone));
-	assert_true(gone);
+	assert_int_equal(gone, 1);
 	assert_ptr_equal(intro__task_ring_pop(&q, &gone), nth(all, 2));
-	assert_false(gone);
+	assert_int_equal(gone, 0);
+	intro__task_ring_fini(&q);
+	free(all);
+}
+
+static void pops_many_without_a_task_at_once(void **state)
+{
+	struct future *all = futures(MANY);
+	uint64_t gone = 0, places = 0;
+	struct ring_queue q;
+
+	assert_int_equal(intro__task_ring_init(&q), 0);
+	for (size_t i = 0; i < MANY; i++)
+		push(&q, nth(all, i));
+	for (size_t i = 1; i < MANY - 1; i++)
+		assert_true(intro__task_ring_take_back(nth(all, i)));
+	assert_int_equal(intro__task_ring_sweep(&q), 0); /* the first is in the way */
+	assert_ptr_equal(intro__task_ring_pop(&q, &gone), nth(all, 0));
+	assert_non_null(intro__task_ring_pop(&q, &gone));
+	assert_in_range(gone, 2, MANY - 2);
+	places = gone + intro__task_ring_sweep(&q);
+	assert_int_equal(places, MANY - 2);
+	assert_ptr_equal(intro__task_ring_pop(&q, &gone), nth(all, MANY - 1));
+	assert_int_equal(gone, 0);
+	assert_true(intro__task_ring_is_empty(&q));
+	/* what it held is free for those who submit */
+	for (size_t i = 0; i < MANY; i++)
+		push(&q, nth(all, i));
+	for (size_t i = 0; i < MANY; i++)
+		assert_ptr_equal(intro__task_ring_pop(&q, &gone), nth(all, i));
 	intro__task_ring_fini(&q);
 	free(all);
 }
@@ -90,7 +119,7 @@ static void takes_nothing_once_closed(void **state)
 {
 	struct future *all = futures(2);
 	struct ring_queue q;
-	bool gone;
+	uint64_t gone;
 
 	assert_int_equal(intro__task_ring_init(&q), 0);
 	push(&q, nth(all, 0));
@@ -117,7 +146,7 @@ static void *pusher(void *arg)
 
 	for (size_t i = first; i < MANY; i += THREADS) {
 		push(&crowd->q, nth(crowd->all, i));
-		if (i % 7 == 0 && intro__task_ring_take_back(nth(crowd->all, i))) {
+		if (i % 70 < 40 && intro__task_ring_take_back(nth(crowd->all, i))) {
 			crowd->seen[i]++;
 			crowd->taken++;
 		}
@@ -129,7 +158,7 @@ static void *popper(void *arg)
 {
 	struct crowd *crowd = arg;
 	struct future *f;
-	bool gone;
+	uint64_t gone;
 
 	while (crowd->popped < MANY) {
 		f = intro__task_ring_pop(&crowd->q, &gone);
@@ -137,7 +166,7 @@ static void *popper(void *arg)
 			sched_yield();
 			continue;
 		}
-		crowd->popped++;
+		crowd->popped += gone ? gone : 1;
 		if (!gone)
 			crowd->seen[(struct intro_future *)f - (struct intro_future *)crowd->all]++;
 	}
@@ -168,6 +197,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keeps_the_order_while_it_grows),
 		cmocka_unit_test(gives_back_what_was_not_popped),
+		cmocka_unit_test(pops_many_without_a_task_at_once),
 		cmocka_unit_test(takes_nothing_once_closed),
 		cmocka_unit_test(hands_each_out_once),
 	};

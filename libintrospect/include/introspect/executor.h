@@ -105,6 +105,15 @@ struct intro_executor_options {
 	/* A dynamic pool: `workers` is the most it has. */
 	unsigned min_workers;	   /* 0: 1 */
 	double grow_at, shrink_at; /* (busy + queued) / workers; 0: 0.8 and 0.4 */
+	/*
+	 * Thread pools: whoever waits without a limit of time, in intro_future_result, _error or
+	 * intro_future_wait for all, runs those of the tasks it waits for that no worker has begun,
+	 * on its own thread and stack, as a guest: call->worker is "<name>/guest", call->index
+	 * `workers` (of every guest). So there may be as many tasks more at a time than workers as
+	 * there are threads that wait. No initializer then (EINVAL); and the pool is freed when
+	 * nobody waits for its futures any more.
+	 */
+	bool waiters_help;
 };
 
 /* NULL and errno (EINVAL, E2BIG: options from a newer header, ENOMEM, or fork's). Thread workers

@@ -26,9 +26,14 @@ void pool_run(size_t n, void (*fn)(size_t i))
 		intro_future_destroy(&futures[i]);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct intro_executor_options options = {.size = sizeof(options), .workers = POOL_WORKERS};
+
+	if (argc > 1) {
+		options.workers = POOL_WORKERS - 1;
+		options.waiters_help = true;
+	}
 
 	futures = aligned_alloc(64, POOL_BATCH * sizeof(*futures));
 	list = calloc(POOL_BATCH, sizeof(*list));
