@@ -41,3 +41,14 @@ void intro__hand_start(uint32_t pool, uint64_t task)
 	}
 	intro_mark_end(task, INTRO_STATUS_OK, INTRO_END_RESULT);
 }
+
+uint64_t intro__hand_task(uint32_t pool)
+{
+	uint32_t tid = intro__tid();
+
+	for (int i = 0; i < IN_HAND; i++) {
+		if (in_hand[i].task && in_hand[i].pool == pool && in_hand[i].tid == tid)
+			return in_hand[i].task;
+	}
+	return 0;
+}

@@ -8,5 +8,7 @@
 void intro__hand_start(uint32_t pool, uint64_t task);
 /* It is done with that, if it has one. */
 void intro__hand_end(uint32_t pool);
+/* The task of that item; 0: it has none. */
+uint64_t intro__hand_task(uint32_t pool);
 
 #endif

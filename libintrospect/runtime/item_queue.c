@@ -398,3 +398,8 @@ uint32_t intro_queue_pool(const struct intro_queue *q)
 {
 	return q->pool;
 }
+
+uint64_t intro_queue_task(const struct intro_queue *q)
+{
+	return q->marked ? intro__hand_task(q->pool) : 0;
+}

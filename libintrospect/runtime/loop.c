@@ -71,6 +71,7 @@ struct intro_loop {
 	struct call *first, *last;
 	struct timer *timers;
 	uint64_t timer_number;
+	uint64_t running; /* the task of the callback that runs; 0: none. The loop's thread */
 	struct handler *handlers;
 	struct watch *watches;
 };
@@ -468,6 +469,7 @@ static void run_watch(struct watch *watch)
 
 static void run_call(struct intro_loop *loop, struct call *call)
 {
+	loop->running = call->task;
 	intro_mark_start(call->task, loop->pool);
 	if (call->fn)
 		call->fn(call->arg);
@@ -476,7 +478,13 @@ static void run_call(struct intro_loop *loop, struct call *call)
 	else
 		run_watch(call->watch);
 	intro_mark_end(call->task, INTRO_STATUS_OK, INTRO_END_RESULT);
+	loop->running = 0;
 	free(call);
+}
+
+uint64_t intro_loop_task(const struct intro_loop *loop)
+{
+	return loop->running;
 }
 
 static int timeout_ms(struct intro_loop *loop, bool until_idle)

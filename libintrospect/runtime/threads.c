@@ -568,6 +568,16 @@ bool intro_thread_alive(const struct intro_thread_handle *t)
 	return lives(state_of(t));
 }
 
+uint64_t intro_thread_task(const struct intro_thread_handle *t)
+{
+	uint64_t task;
+
+	intro__threads_lock();
+	task = t->task;
+	intro__threads_unlock();
+	return task;
+}
+
 uint64_t intro_thread_ident(const struct intro_thread_handle *t)
 {
 	uint64_t ident;

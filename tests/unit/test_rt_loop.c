@@ -253,6 +253,35 @@ static void other_threads_only_call_threadsafe(void **state)
 	intro_loop_free(story.loop);
 }
 
+struct numbered {
+	struct intro_loop *loop;
+	uint64_t task;
+};
+
+static void tells_its_number(void *arg)
+{
+	struct numbered *numbered = arg;
+
+	numbered->task = intro_loop_task(numbered->loop);
+}
+
+static void a_callback_knows_its_task(void **state)
+{
+	struct numbered numbered = {.loop = intro_loop_new(NULL)};
+	struct intro_rec_mark *m;
+	size_t n;
+
+	marks_begin();
+	assert_int_equal(intro_loop_call_soon(numbered.loop, tells_its_number, &numbered), 0);
+	intro_loop_run_until_idle(numbered.loop);
+	m = marks_end(&n);
+	assert_int_equal(m[marks_find(m, n, 0, INTRO_KIND_START, 0)].task, numbered.task);
+	assert_int_not_equal(numbered.task, 0);
+	assert_int_equal(intro_loop_task(numbered.loop), 0);
+	intro_loop_free(numbered.loop);
+	free(m);
+}
+
 static void a_queued_callback_is_a_task(void **state)
 {
 	static const uint8_t life[] = {INTRO_KIND_SUBMIT, INTRO_KIND_START, INTRO_KIND_END};
@@ -292,6 +321,7 @@ int main(void)
 		cmocka_unit_test(an_event_has_several_handlers),
 		cmocka_unit_test(descriptors_are_read_when_ready),
 		cmocka_unit_test(other_threads_only_call_threadsafe),
+		cmocka_unit_test(a_callback_knows_its_task),
 		cmocka_unit_test(a_queued_callback_is_a_task),
 	};
 

@@ -381,7 +381,7 @@ static void test_marks(void **state)
 {
 	struct intro_queue *q, *others[4];
 	struct intro_rec_mark *m;
-	uint64_t task;
+	uint64_t task, first;
 	size_t n;
 	int at;
 
@@ -389,8 +389,11 @@ static void test_marks(void **state)
 	q = intro_queue_new(QUEUE_OPTIONS(.name = "marked", .marked = true));
 	for (uintptr_t i = 0; i < 4; i++)
 		put(q, i);
+	assert_int_equal(intro_queue_task(q), 0);
 	get(q);
+	first = intro_queue_task(q);
 	assert_int_equal(intro_queue_task_done(q), 0);
+	assert_int_equal(intro_queue_task(q), 0);
 	get(q);
 	get(q); /* ends the second's */
 	intro_queue_shutdown(q, true);
@@ -403,6 +406,7 @@ static void test_marks(void **state)
 	at = marks_find(m, n, 0, INTRO_KIND_SUBMIT, 0);
 	assert_true(at >= 0);
 	task = m[at].task;
+	assert_int_equal(task, first);
 	assert_int_equal(m[at].a, intro_queue_pool(q));
 	at = marks_find(m, n, (size_t)at, INTRO_KIND_START, task);
 	assert_true(at >= 0);

@@ -562,7 +562,7 @@ static void test_marks(void **state)
 	struct gate gate = {0};
 	struct intro_thread_handle *t, *w;
 	struct intro_rec_mark *m;
-	uint64_t task;
+	uint64_t task, number;
 	size_t n;
 	int at;
 
@@ -570,6 +570,8 @@ static void test_marks(void **state)
 	t = started(wait_at_gate, &gate, THREAD_OPTIONS(.name = "reader-7"));
 	w = started(give_back, NULL, THREAD_OPTIONS(.worker = true));
 	assert_int_equal(intro_thread_join(t, MSEC, NULL), -ETIMEDOUT);
+	number = intro_thread_task(t);
+	assert_int_equal(intro_thread_task(w), 0);
 	gate_open(&gate);
 	finish(t);
 	finish(w);
@@ -578,6 +580,7 @@ static void test_marks(void **state)
 	at = marks_find(m, n, 0, INTRO_KIND_SUBMIT, 0);
 	assert_true(at >= 0);
 	task = m[at].task;
+	assert_int_equal(task, number);
 	assert_int_equal(m[at].a, intro_mark_pool_kind("threads", 0, INTRO_POOL_OWN));
 	assert_int_equal(m[at].b, intro_mark_name("reader"));
 	at = marks_find(m, n, 0, INTRO_KIND_START, task);

@@ -54,6 +54,9 @@ int intro_loop_run_until_idle(struct intro_loop *loop);
 /* Makes run return at the end of its turn. By anybody. */
 void intro_loop_stop(struct intro_loop *loop);
 
+/* The number, in marks (mark.h), of the callback that runs; 0: none does. By the loop's thread. */
+uint64_t intro_loop_task(const struct intro_loop *loop);
+
 /* Queues a callback. 0; -EPERM; -EINVAL; -ENOMEM. */
 int intro_loop_call_soon(struct intro_loop *loop, intro_loop_fn fn, void *arg);
 /* The same by anybody; wakes the loop. */

@@ -89,6 +89,8 @@ bool intro_queue_is_shutdown(struct intro_queue *queue);
 
 /* The number of its pool, in marks; 0 when it is not marked. */
 uint32_t intro_queue_pool(const struct intro_queue *queue);
+/* The number, in marks, of the item that the calling thread has in hand; 0: none, or not marked. */
+uint64_t intro_queue_task(const struct intro_queue *queue);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

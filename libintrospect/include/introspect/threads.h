@@ -92,6 +92,8 @@ int intro_thread_join_all(int64_t timeout_ns);
 bool intro_thread_alive(const struct intro_thread_handle *thread);
 /* A number which no other thread of this process has or had; 0 before start. */
 uint64_t intro_thread_ident(const struct intro_thread_handle *thread);
+/* The number its marks carry (mark.h); 0 before start, and of what is no task. */
+uint64_t intro_thread_task(const struct intro_thread_handle *thread);
 /* As the kernel knows it, and used again after its end. 0 before start; may wait until it runs. */
 uint32_t intro_thread_native_id(struct intro_thread_handle *thread);
 
