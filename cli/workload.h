@@ -127,7 +127,7 @@ int workload_fail(const char *format, ...) __attribute__((format(printf, 1, 2)))
 
 /* What a task knows about itself. In memory shared with forked workers. */
 struct truth {
-	/* by the submitter; of map, which submits by itself: none and 0 */
+	/* by the submitter; of map and others, which submit by themselves: none and 0 */
 	const char *name;
 	uint64_t submit_ns;
 	/* by the worker */
@@ -145,11 +145,17 @@ struct truth {
 struct truth *truth_new(size_t n);
 void truth_free(struct truth *truths, size_t n);
 
+/* Now it is submitted, under that name. NULL: nothing. */
+void truth_submit(struct truth *truth, const char *name);
 /*
  * The first and the last thing a task does. With NULL they do nothing. A record's parts (the
  * items of a chunk) are added up.
  */
-void truth_begin(struct truth *truth, const struct intro_call *call);
+void truth_begin_task(struct truth *truth, uint64_t task);
+static inline void truth_begin(struct truth *truth, const struct intro_call *call)
+{
+	truth_begin_task(truth, call->task);
+}
 void truth_end(struct truth *truth);
 
 void truth_write(FILE *file, const char *pool, const struct truth *truths, size_t n);

@@ -130,10 +130,7 @@ int crew_submit(struct crew *crew, const struct task_kind *kind)
 	/* how it ended is looked at in crew_wait */
 	if (gate)
 		intro_future_error(gate, INTRO_FOREVER, &error);
-	if (job->truth) {
-		job->truth->name = kind->name;
-		job->truth->submit_ns = workload_now();
-	}
+	truth_submit(job->truth, kind->name);
 	err = intro_executor_submit_named(crew->executor, &crew->futures[i], kind->mark, kind->fn,
 					  job, sizeof(*job));
 	if (err) {

@@ -13,6 +13,7 @@
 #define TASKS_A_MAINTENANCE 4
 
 struct sum {
+	struct truth *truth; /* NULL: not wanted */
 	uint64_t seed, steps, expect;
 	struct intro_future future;
 };
@@ -20,8 +21,12 @@ struct sum {
 static int task_sum(struct intro_call *call)
 {
 	const struct sum *sum = call->arg;
+	bool wrong;
 
-	return workload_spin(sum->seed, sum->steps) != sum->expect;
+	truth_begin(sum->truth, call);
+	wrong = workload_spin(sum->seed, sum->steps) != sum->expect;
+	truth_end(sum->truth);
+	return wrong;
 }
 
 static void pause_ns(uint64_t ns)
@@ -35,8 +40,14 @@ static void pause_ns(uint64_t ns)
 static struct sum *sums_new(struct workload_run *run)
 {
 	struct sum *sums = aligned_alloc(_Alignof(struct sum), run->tasks * sizeof(*sums));
+	struct truth *truths = sums && run->truth ? truth_new(run->tasks) : NULL;
 
+	if (sums && run->truth && !truths) {
+		free(sums);
+		return NULL;
+	}
 	for (uint32_t i = 0; sums && i < run->tasks; i++) {
+		sums[i].truth = truths ? &truths[i] : NULL;
 		sums[i].seed = workload_random(&run->seed);
 		sums[i].steps =
 			(uint64_t)((double)workload_around(&run->seed, run->length_ns) * run->rate);
@@ -46,10 +57,10 @@ static struct sum *sums_new(struct workload_run *run)
 	return sums;
 }
 
-/* Waits for all, frees them. How many failed. */
-static uint32_t sums_free(struct sum *sums, uint32_t n)
+/* Waits for all, writes their truth, frees them. How many failed. */
+static uint32_t sums_free(struct workload_run *run, const char *pool, struct sum *sums)
 {
-	uint32_t failed = 0;
+	uint32_t failed = 0, n = run->tasks;
 
 	for (uint32_t i = 0; i < n; i++) {
 		if (intro_future_id(&sums[i].future))
@@ -57,6 +68,11 @@ static uint32_t sums_free(struct sum *sums, uint32_t n)
 		else
 			failed++;
 		intro_future_destroy(&sums[i].future);
+	}
+	if (sums[0].truth) {
+		truth_write(run->truth, pool, sums[0].truth, n);
+		truth_write_threads(run->truth, pool, sums[0].truth, n);
+		truth_free(sums[0].truth, n);
 	}
 	free(sums);
 	return failed;
@@ -67,10 +83,14 @@ static int submit_until_taken(struct workload_run *run, struct intro_executor *p
 {
 	int err;
 
-	while ((err = intro_executor_submit_named(pool, &sum->future, name, task_sum, sum,
-						  sizeof(*sum))) == -EBUSY)
+	for (;;) {
+		truth_submit(sum->truth, "sum");
+		err = intro_executor_submit_named(pool, &sum->future, name, task_sum, sum,
+						  sizeof(*sum));
+		if (err != -EBUSY)
+			return err;
 		pause_ns(run->length_ns);
-	return err;
+	}
 }
 
 int workload_rejected_run(struct workload_run *run)
@@ -89,7 +109,7 @@ int workload_rejected_run(struct workload_run *run)
 
 	for (uint32_t i = 0; !err && i < run->tasks; i++)
 		err = submit_until_taken(run, pool, &sums[i], name);
-	failed = sums ? sums_free(sums, run->tasks) : 0;
+	failed = sums ? sums_free(run, "bounded", sums) : 0;
 	if (pool)
 		intro_executor_statistics(pool, &stats);
 	intro_executor_free(pool);
@@ -125,6 +145,7 @@ static int wave(struct workload_run *run, struct intro_executor *pool, struct su
 		unsigned phase = i < third ? 0 : i < run->tasks - third ? 1 : 2;
 		uint64_t workers;
 
+		truth_submit(sums[i].truth, "sum");
 		err = intro_executor_submit_named(pool, &sums[i].future, name, task_sum, &sums[i],
 						  sizeof(sums[i]));
 		if (!err && phase != 1)
@@ -151,7 +172,7 @@ int workload_dynamic_run(struct workload_run *run)
 
 	if (!err)
 		err = wave(run, pool, sums, peak);
-	failed = sums ? sums_free(sums, run->tasks) : 0;
+	failed = sums ? sums_free(run, "dynamic", sums) : 0;
 	/* who just ended a task is not asleep yet, and only sleepers leave */
 	do {
 		if (!err)

@@ -16,8 +16,17 @@
 struct strand {
 	uint64_t seed, steps, expect, value;
 	bool blocks;
+	struct truth *truth; /* a part a slice; NULL: not wanted */
 	struct intro_channel *results;
 };
+
+static void spin_slice(struct strand *strand)
+{
+	/* it may go on on another thread only after the slice */
+	truth_begin_task(strand->truth, intro_fiber_id(intro_fiber_current()));
+	strand->value = workload_spin(strand->value, strand->steps / SLICES);
+	truth_end(strand->truth);
+}
 
 static int run_strand(void *arg)
 {
@@ -26,7 +35,7 @@ static int run_strand(void *arg)
 
 	strand->value = strand->seed;
 	for (int i = 0; i < SLICES; i++) {
-		strand->value = workload_spin(strand->value, strand->steps / SLICES);
+		spin_slice(strand);
 		if (i != SLICES / 2)
 			intro_fiber_yield();
 		else if (strand->blocks)
@@ -53,7 +62,8 @@ static int collect(void *arg)
 	return 0;
 }
 
-static void fill(struct workload_run *run, struct strand *strands, struct intro_channel *results)
+static void fill(struct workload_run *run, struct strand *strands, struct truth *truths,
+		 struct intro_channel *results)
 {
 	for (uint32_t i = 0; i < run->tasks; i++) {
 		struct strand *strand = &strands[i];
@@ -63,6 +73,7 @@ static void fill(struct workload_run *run, struct strand *strands, struct intro_
 		strand->steps = (uint64_t)((double)ns * run->rate) / SLICES * SLICES;
 		strand->expect = workload_spin_expect(strand->seed, strand->steps);
 		strand->blocks = i == 0;
+		strand->truth = truths ? &truths[i] : NULL;
 		strand->results = results;
 	}
 }
@@ -72,9 +83,11 @@ static int spawn_all(struct intro_fibers *fibers, struct strand *strands, uint32
 	uint32_t strand = intro_mark_name("strand"), blocking = intro_mark_name("blocking");
 	int err = 0;
 
-	for (uint32_t i = 0; !err && i < n; i++)
+	for (uint32_t i = 0; !err && i < n; i++) {
+		truth_submit(strands[i].truth, strands[i].blocks ? "blocking" : "strand");
 		err = intro_fiber_spawn_named(fibers, strands[i].blocks ? blocking : strand,
 					      run_strand, &strands[i], NULL);
+	}
 	return err;
 }
 
@@ -87,15 +100,16 @@ static int run_on(struct workload_run *run, const char *name, unsigned threads, 
 	struct collector collector = {.results = intro_channel_new(sizeof(struct strand *), 4)};
 	struct intro_fibers *fibers = intro_fibers_new(&options);
 	struct intro_fibers *collectors = NULL;
+	struct truth *truths = run->truth ? truth_new(run->tasks) : NULL;
 	uint64_t begin;
 	int err = -ENOMEM;
 
 	options.name = "collect";
 	options.threads = 1;
-	if (strands && collector.results && fibers)
+	if (strands && collector.results && fibers && (truths || !run->truth))
 		collectors = intro_fibers_new(&options);
 	if (collectors) {
-		fill(run, strands, collector.results);
+		fill(run, strands, truths, collector.results);
 		begin = workload_now();
 		err = intro_fiber_spawn(collectors, collect, &collector, NULL);
 		if (!err)
@@ -107,6 +121,9 @@ static int run_on(struct workload_run *run, const char *name, unsigned threads, 
 	intro_fibers_free(fibers);
 	intro_fibers_free(collectors);
 	intro_channel_free(collector.results);
+	if (truths)
+		truth_write(run->truth, name, truths, run->tasks);
+	truth_free(truths, run->tasks);
 	free(strands);
 	if (err)
 		return workload_fail("fibers '%s': %s", name, strerror(-err));

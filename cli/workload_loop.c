@@ -21,6 +21,7 @@ struct service {
 	struct intro_loop *loop;
 	int pipe[2];
 	uint32_t answered, logged, wrong, ticks;
+	struct truth *truths; /* of the answers; NULL: not wanted */
 };
 
 static void answer(const char *event, void *data, void *arg)
@@ -29,8 +30,13 @@ static void answer(const char *event, void *data, void *arg)
 	uint64_t i = service->answered++, seed = i + 1;
 	uint64_t ns = service->run->length_ns * (i % LONG_EVERY ? 1 : LONG_FACTOR);
 	uint64_t steps = (uint64_t)((double)ns * service->run->rate);
+	struct truth *truth = service->truths ? &service->truths[i] : NULL;
 
+	truth_begin_task(truth, intro_loop_task(service->loop));
 	service->wrong += workload_spin(seed, steps) != workload_spin_expect(seed, steps);
+	truth_end(truth);
+	if (truth)
+		truth->name = "request";
 }
 
 static void record(const char *event, void *data, void *arg)
@@ -101,13 +107,17 @@ int workload_loop_run(struct workload_run *run)
 	int err;
 
 	run->workers = 1;
-	if (pipe2(service.pipe, O_CLOEXEC))
+	service.truths = run->truth ? truth_new(run->tasks) : NULL;
+	if ((run->truth && !service.truths) || pipe2(service.pipe, O_CLOEXEC))
 		return workload_fail("loop: %s", strerror(errno));
 	service.loop = intro_loop_new("loop");
 	err = service.loop ? serve(&service) : -errno;
 	intro_loop_free(service.loop);
 	close(service.pipe[0]);
 	close(service.pipe[1]);
+	if (service.truths)
+		truth_write(run->truth, "loop", service.truths, run->tasks);
+	truth_free(service.truths, run->tasks);
 	if (err)
 		return workload_fail("loop: %s", strerror(-err));
 	if (service.wrong || service.answered != run->tasks || service.logged != run->tasks)

@@ -16,13 +16,18 @@ struct beat {
 	struct intro_periodic *worker;
 	uint64_t seed, steps, expect;
 	uint32_t left, wrong, lines;
+	struct truth *truth; /* of the next run; NULL: not wanted */
 };
 
 static int task_beat(struct intro_call *call)
 {
 	struct beat *beat = (struct beat *)call->arg;
 
+	truth_begin(beat->truth, call);
 	beat->wrong += workload_spin(beat->seed, beat->steps) != beat->expect;
+	truth_end(beat->truth);
+	if (beat->truth)
+		beat->truth++->name = "beat";
 	return --beat->left ? 0 : INTRO_NEVER_AGAIN;
 }
 
@@ -69,8 +74,12 @@ int workload_periodic_run(struct workload_run *run)
 	struct intro_executor_options pool = {
 		.size = sizeof(pool), .name = "periodic", .workers = run->workers};
 	struct intro_periodic_watch watch = {0};
+	struct truth *truths = run->truth ? truth_new(run->tasks) : NULL;
 	int err;
 
+	if (run->truth && !truths)
+		return workload_fail("out of memory");
+	beat.truth = truths;
 	beat.steps = (uint64_t)((double)run->length_ns * run->rate);
 	beat.expect = workload_spin_expect(beat.seed, beat.steps);
 	options.executor = intro_thread_executor_new(&pool);
@@ -79,6 +88,9 @@ int workload_periodic_run(struct workload_run *run)
 	if (beat.worker)
 		intro_periodic_watch(beat.worker, 0, &watch);
 	intro_periodic_free(beat.worker);
+	if (truths)
+		truth_write(run->truth, "periodic", truths, run->tasks);
+	truth_free(truths, run->tasks);
 	intro_executor_free(options.executor);
 	if (err < 0)
 		return workload_fail("the periodic worker: %s", strerror(-err));

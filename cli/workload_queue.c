@@ -14,6 +14,7 @@
 #define CAPACITY 8
 
 struct order {
+	struct truth *truth; /* NULL: not wanted */
 	uint64_t seed, steps, result;
 	uint32_t consumed; /* how often */
 };
@@ -36,6 +37,7 @@ static void *produce(void *arg)
 		struct order *order = &trade->orders[i];
 
 		order->result = workload_spin(order->seed, order->steps / 4);
+		truth_submit(order->truth, NULL);
 		if (intro_queue_put(trade->queue, order, INTRO_FOREVER))
 			return NULL;
 	}
@@ -53,8 +55,10 @@ static void *consume(void *arg)
 	while (intro_queue_get(trade->queue, &item, INTRO_FOREVER) == 0) {
 		struct order *order = item;
 
+		truth_begin_task(order->truth, intro_queue_task(trade->queue));
 		order->result = workload_spin(order->result, order->steps - order->steps / 4);
 		order->consumed++;
+		truth_end(order->truth);
 		intro_queue_task_done(trade->queue);
 	}
 	intro_mark_worker_stop(pool, index);
@@ -115,18 +119,21 @@ int workload_producers_run(struct workload_run *run)
 	struct intro_queue_options options = {
 		.size = sizeof(options), .name = "orders", .marked = true, .capacity = CAPACITY};
 	struct trade trade = {.orders_n = run->tasks};
+	struct truth *truths = run->truth ? truth_new(run->tasks) : NULL;
 	int status;
 
 	trade.orders = calloc(run->tasks, sizeof(*trade.orders));
 	trade.queue = intro_queue_new(&options);
-	if (!trade.orders || !trade.queue) {
+	if (!trade.orders || !trade.queue || (run->truth && !truths)) {
 		free(trade.orders);
+		truth_free(truths, run->tasks);
 		intro_queue_free(trade.queue);
 		return workload_fail("out of memory");
 	}
 	for (uint32_t i = 0; i < run->tasks; i++) {
 		uint64_t ns = workload_around(&run->seed, run->length_ns);
 
+		trade.orders[i].truth = truths ? &truths[i] : NULL;
 		trade.orders[i].seed = workload_random(&run->seed);
 		trade.orders[i].steps = (uint64_t)((double)ns * run->rate);
 	}
@@ -141,6 +148,9 @@ int workload_producers_run(struct workload_run *run)
 	}
 	snprintf(run->note, sizeof(run->note), "; %d producers, a queue of %d", PRODUCERS,
 		 CAPACITY);
+	if (truths)
+		truth_write(run->truth, "orders", truths, run->tasks);
+	truth_free(truths, run->tasks);
 	intro_queue_free(trade.queue);
 	free(trade.orders);
 	return status;

@@ -13,6 +13,7 @@
 #define TASKS_A_WORKER 25
 
 struct replace_item {
+	struct truth *truth; /* NULL: not wanted */
 	uint64_t seed, steps;
 	bool deadly;
 };
@@ -20,10 +21,13 @@ struct replace_item {
 static int item_run(struct intro_call *call)
 {
 	const struct replace_item *item = call->arg;
-	uint64_t value = workload_spin(item->seed, item->steps);
+	uint64_t value;
 
+	truth_begin(item->truth, call);
+	value = workload_spin(item->seed, item->steps);
 	if (item->deadly)
 		raise(SIGKILL);
+	truth_end(item->truth);
 	return intro_call_return(call, &value, sizeof(value));
 }
 
@@ -84,17 +88,25 @@ static int replace_all(struct workload_run *run, struct replace_item *items)
 int workload_replace_run(struct workload_run *run)
 {
 	struct replace_item *items = calloc(run->tasks, sizeof(*items));
+	struct truth *truths = run->truth ? truth_new(run->tasks) : NULL;
 	int status;
 
-	if (!items)
+	if (!items || (run->truth && !truths)) {
+		free(items);
+		truth_free(truths, run->tasks);
 		return workload_fail("out of memory");
+	}
 	for (uint32_t i = 0; i < run->tasks; i++) {
+		items[i].truth = truths ? &truths[i] : NULL;
 		items[i].seed = workload_random(&run->seed);
 		items[i].steps =
 			(uint64_t)((double)workload_around(&run->seed, run->length_ns) * run->rate);
 		items[i].deadly = i == run->tasks / 2;
 	}
 	status = replace_all(run, items);
+	if (truths)
+		truth_write(run->truth, "replace", truths, run->tasks);
+	truth_free(truths, run->tasks);
 	free(items);
 	return status;
 }

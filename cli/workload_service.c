@@ -16,6 +16,7 @@ struct desk {
 	_Atomic uint32_t next, done, wrong, lives;
 	uint32_t tasks, workers, name;
 	uint64_t seed, steps, expect;
+	struct truth *truths; /* NULL: not wanted */
 };
 
 struct hooks {
@@ -23,14 +24,18 @@ struct hooks {
 	char how[64];
 };
 
-static void do_one(struct intro_service_worker *worker, struct desk *desk)
+static void do_one(struct intro_service_worker *worker, struct desk *desk, uint32_t i)
 {
+	struct truth *truth = desk->truths ? &desk->truths[i] : NULL;
 	uint64_t task = intro_mark_task();
 	uint32_t done;
 
+	truth_submit(truth, "serve");
 	intro_mark_submit(task, worker->pool, desk->name);
 	intro_mark_start(task, worker->pool);
+	truth_begin_task(truth, task);
 	desk->wrong += workload_spin(desk->seed, desk->steps) != desk->expect;
+	truth_end(truth);
 	intro_mark_end(task, INTRO_STATUS_OK, INTRO_END_RESULT);
 	done = ++desk->done;
 	/* half of the work is done: who finds it so is the one */
@@ -43,10 +48,11 @@ static void do_one(struct intro_service_worker *worker, struct desk *desk)
 static int serve(struct intro_service_worker *worker)
 {
 	struct desk *desk = worker->arg;
+	uint32_t i;
 
 	desk->lives++;
-	while (!intro_service_stopping(worker) && desk->next++ < desk->tasks)
-		do_one(worker, desk);
+	while (!intro_service_stopping(worker) && (i = desk->next++) < desk->tasks)
+		do_one(worker, desk, i);
 	while (!intro_service_wait(worker, WORKLOAD_MS))
 		if (desk->done == desk->tasks && desk->lives == desk->workers + 1)
 			kill(getppid(), SIGTERM);
@@ -100,6 +106,11 @@ int workload_service_run(struct workload_run *run)
 
 	if (desk == MAP_FAILED)
 		return workload_fail("no memory: %s", strerror(errno));
+	desk->truths = run->truth ? truth_new(run->tasks) : NULL;
+	if (run->truth && !desk->truths) {
+		munmap(desk, sizeof(*desk));
+		return workload_fail("no memory: %s", strerror(errno));
+	}
 	desk->tasks = run->tasks;
 	desk->workers = run->workers;
 	desk->name = intro_mark_name("serve");
@@ -113,6 +124,9 @@ int workload_service_run(struct workload_run *run)
 		status = workload_fail("%u of %u results wrong; %u workers born, %u died",
 				       desk->wrong, run->tasks, hooks.born, hooks.died);
 	snprintf(run->note, sizeof(run->note), "; one worker %s, and was replaced", hooks.how);
+	if (desk->truths)
+		truth_write(run->truth, "service", desk->truths, run->tasks);
+	truth_free(desk->truths, run->tasks);
 	munmap(desk, sizeof(*desk));
 	return status;
 }

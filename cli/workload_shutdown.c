@@ -97,8 +97,7 @@ static int submit_items(struct workload_run *run, struct intro_process_pool *poo
 				  .steps = (uint64_t)((double)run->length_ns * run->rate),
 				  .bytes = true};
 
-		if (truths)
-			truths[i].submit_ns = workload_now();
+		truth_submit(job.truth, NULL);
 		err = intro_process_pool_apply_async(pool, &futures[i], item_spin, &job,
 						     sizeof(job));
 	}

@@ -13,6 +13,7 @@
 /* --- sums ------------------------------------------------------------------------------------ */
 
 struct sum {
+	struct truth *truth; /* NULL: not wanted */
 	uint64_t seed, count, total;
 	struct intro_thread_handle *thread;
 };
@@ -30,7 +31,9 @@ static void *sum_thread(void *arg)
 {
 	struct sum *sum = arg;
 
+	truth_begin_task(sum->truth, intro_thread_task(intro_thread_current()));
 	sum->total = sum_up(sum->seed, sum->count);
+	truth_end(sum->truth);
 	return sum;
 }
 
@@ -52,6 +55,7 @@ static int sum_in_threads(struct sum *sums, unsigned n, uint64_t *ns)
 
 	for (; started < n && !err; started++) {
 		sums[started].thread = intro_thread_new(sum_thread, &sums[started], &options);
+		truth_submit(sums[started].truth, "sum");
 		err = sums[started].thread ? intro_thread_start(sums[started].thread) : -errno;
 	}
 	for (unsigned i = 0; i < started; i++) {
@@ -94,12 +98,17 @@ int workload_sums_run(struct workload_run *run)
 	unsigned n = threads > processes ? threads : processes;
 	struct sum *sums = calloc(n, sizeof(*sums));
 	uint64_t in_threads = 0, in_processes = 0, alone = workload_now();
+	struct truth *truths = run->truth ? truth_new(threads) : NULL;
 	int status;
 
-	if (!sums)
+	if (!sums || (run->truth && !truths)) {
+		free(sums);
+		truth_free(truths, threads);
 		return workload_fail("out of memory");
+	}
 	run->tasks = threads + processes;
 	for (unsigned i = 0; i < n; i++) {
+		sums[i].truth = truths && i < threads ? &truths[i] : NULL;
 		sums[i].seed = workload_random(&run->seed);
 		/* an integer takes 2 to 3 ns */
 		sums[i].count = run->length_ns / 2;
@@ -117,6 +126,9 @@ int workload_sums_run(struct workload_run *run)
 		 "; a sum alone %.1f ms, %u threads %.1f ms, %u processes %.1f ms",
 		 (double)alone / 1e6, threads, (double)in_threads / 1e6, processes,
 		 (double)in_processes / 1e6);
+	if (truths)
+		truth_write(run->truth, "threads", truths, threads);
+	truth_free(truths, threads);
 	free(sums);
 	return status;
 }
@@ -139,17 +151,23 @@ static void *beat(void *arg)
 	return NULL;
 }
 
+struct foreground {
+	struct workload_run *run;
+	struct truth *truth; /* NULL: not wanted */
+};
+
 static void *work(void *arg)
 {
-	struct workload_run *run = arg;
+	struct foreground *foreground = arg;
+	struct workload_run *run = foreground->run;
 	uint64_t x = run->seed, steps = (uint64_t)((double)run->length_ns * run->rate);
+	bool right = true;
 
-	for (uint32_t i = 0; i < run->tasks; i++) {
-		if (workload_spin(x, steps) != workload_spin_expect(x, steps))
-			return NULL;
-		x++;
-	}
-	return run;
+	truth_begin_task(foreground->truth, intro_thread_task(intro_thread_current()));
+	for (uint32_t i = 0; i < run->tasks && right; i++, x++)
+		right = workload_spin(x, steps) == workload_spin_expect(x, steps);
+	truth_end(foreground->truth);
+	return right ? foreground : NULL;
 }
 
 /* NULL after a line on stderr. */
@@ -172,19 +190,24 @@ static struct intro_thread_handle *start_thread(intro_thread_fn fn, void *arg, c
 
 int workload_heartbeat_run(struct workload_run *run)
 {
+	struct foreground foreground = {.run = run, .truth = run->truth ? truth_new(1) : NULL};
 	struct intro_thread_handle *heart = start_thread(beat, NULL, "heartbeat", true), *worker;
 	uint64_t begin = workload_now();
 	void *result = NULL;
 
 	if (!heart)
 		return 1;
-	worker = start_thread(work, run, "foreground", false);
+	truth_submit(foreground.truth, "foreground");
+	worker = start_thread(work, &foreground, "foreground", false);
 	if (worker)
 		intro_thread_join(worker, INTRO_FOREVER, &result);
 	snprintf(run->note, sizeof(run->note), "; the daemon beat %u times in %.0f ms, every %.0f",
 		 atomic_load(&beats), (double)(workload_now() - begin) / 1e6, (double)BEAT / 1e6);
 	intro_thread_free(worker);
 	intro_thread_free(heart);
+	if (foreground.truth)
+		truth_write(run->truth, "threads", foreground.truth, 1);
+	truth_free(foreground.truth, 1);
 	if (!worker)
 		return 1;
 	return result ? 0 : workload_fail("heartbeat: a wrong result");

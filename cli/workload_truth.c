@@ -26,11 +26,19 @@ void truth_free(struct truth *truths, size_t n)
 		munmap(truths, (n ? n : 1) * sizeof(*truths));
 }
 
+void truth_submit(struct truth *truth, const char *name)
+{
+	if (!truth)
+		return;
+	truth->name = name;
+	truth->submit_ns = workload_now();
+}
+
 /*
  * begin leaves "minus what was", end adds "what is": the sum over all parts is what was used.
  * The CPU clock is read innermost, next to the work.
  */
-void truth_begin(struct truth *truth, const struct intro_call *call)
+void truth_begin_task(struct truth *truth, uint64_t task)
 {
 	struct rusage usage;
 	uint64_t now;
@@ -40,7 +48,7 @@ void truth_begin(struct truth *truth, const struct intro_call *call)
 	now = workload_now();
 	if (!truth->parts++) {
 		truth->start_ns = now;
-		truth->id = call->task;
+		truth->id = task;
 		truth->tid = (uint32_t)gettid();
 	}
 	getrusage(RUSAGE_THREAD, &usage);
