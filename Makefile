@@ -167,7 +167,7 @@ test: deps ## install what is missing, build, run every test
 	$(Q)tests/run.sh unit-asan tsan system vm
 # the units that run under ThreadSanitizer: those of the runtime
 TSAN_UNIT := $(filter $(B)/tests/unit/test_rt_%,$(UNIT))
-.PHONY: tsan-units
+.PHONY: tsan-units stress
 tsan-units: $(TSAN_UNIT)
 test-vm: all ## the tests in a virtual machine: the kernel module, NUMA (no root)
 	$(Q)tests/vm/fetch.sh
@@ -175,6 +175,13 @@ test-vm: all ## the tests in a virtual machine: the kernel module, NUMA (no root
 vm-shell: all ## a shell in that machine; TOPOLOGY=one, two, four, no-cpu or no-memory
 	$(Q)tests/vm/fetch.sh
 	$(Q)tests/vm/vm.py shell --topology $(or $(TOPOLOGY),two)
+STRESS_SECONDS ?= 60
+STRESS := $(addprefix tests/unit/,test_rt_stress test_rt_stress_mix)
+stress: ## the random stress tests of the runtime, STRESS_SECONDS (60) each, as they are and under ThreadSanitizer
+	$(Q)$(MAKE) --no-print-directory $(addprefix build/,$(STRESS))
+	$(Q)$(MAKE) --no-print-directory VARIANT=tsan $(addprefix build/tsan/,$(STRESS))
+	$(Q)INTRO_STRESS_SECONDS=$(STRESS_SECONDS) TEST_TIMEOUT=$$(($(STRESS_SECONDS) + 300)) \
+		tests/run.sh $(addprefix build/,$(STRESS)) $(addprefix build/tsan/,$(STRESS))
 test-unit: ## the tests that need no root, under ASan and UBSan
 	$(Q)$(MAKE) --no-print-directory VARIANT=asan units
 	$(Q)tests/run.sh unit-asan

@@ -15,6 +15,28 @@
 /* More than this is a mistake; a worker is a thread or a process. */
 #define WORKERS_MAX 4096
 
+static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
+static uint32_t forks; /* that led to this process, since forks_init; changed by the child alone */
+
+static void forked_child(void)
+{
+	forks++;
+}
+
+static void forks_init(void)
+{
+	pthread_atfork(NULL, NULL, forked_child);
+}
+
+/*
+ * In a forked child a pool of its parent's is a memory of it: no thread of it is there, and any of
+ * its locks may be held by one that is not.
+ */
+static bool is_parents(const struct intro_executor *executor)
+{
+	return executor->forks != forks;
+}
+
 unsigned intro__usable_cpus(void)
 {
 	cpu_set_t set;
@@ -39,7 +61,9 @@ int intro__executor_init(struct intro_executor *executor, const struct intro_exe
 
 	if (options->workers > WORKERS_MAX || (options->waiters_help && options->initializer))
 		return -EINVAL;
+	pthread_once(&forks_once, forks_init);
 	executor->ops = ops;
+	executor->forks = forks;
 	executor->workers = options->workers ? options->workers : intro__usable_cpus();
 	executor->initializer = options->initializer;
 	executor->initarg = options->initarg;
@@ -172,6 +196,8 @@ int intro_executor_submit_named(struct intro_executor *executor, struct intro_fu
 
 	if (!fn)
 		return -EINVAL;
+	if (is_parents(executor))
+		return -ESHUTDOWN;
 	if (executor->reject.fn && (err = check_and_reject(executor, name)))
 		return err;
 	err = intro__future_hold(f, executor, executor->held_as, executor->pool, name);
@@ -196,12 +222,15 @@ int intro_executor_submit(struct intro_executor *executor, struct intro_future *
 
 void intro_executor_shutdown(struct intro_executor *executor, unsigned flags)
 {
-	executor->ops->shutdown(executor, flags);
+	if (!is_parents(executor))
+		executor->ops->shutdown(executor, flags);
 }
 
 int intro_executor_maintain(struct intro_executor *executor)
 {
-	return executor->ops->maintain ? executor->ops->maintain(executor) : -EOPNOTSUPP;
+	if (!executor->ops->maintain)
+		return -EOPNOTSUPP;
+	return is_parents(executor) ? -ESHUTDOWN : executor->ops->maintain(executor);
 }
 
 static uint64_t count_of(const _Atomic uint64_t *counter)
@@ -226,6 +255,8 @@ int intro_executor_statistics(struct intro_executor *executor,
 
 	if (size < sizeof(size))
 		return -EINVAL;
+	if (is_parents(executor))
+		return -ESHUTDOWN;
 	/* those that ended first, or more might have ended than were submitted */
 	all.size = size;
 	all.cancelled = count_of(&executor->cancelled);
@@ -245,7 +276,7 @@ int intro_executor_statistics(struct intro_executor *executor,
 
 void intro_executor_free(struct intro_executor *executor)
 {
-	if (!executor)
+	if (!executor || is_parents(executor))
 		return;
 	executor->ops->shutdown(executor, INTRO_SHUTDOWN_WAIT);
 	executor->ops->free(executor);
@@ -266,7 +297,14 @@ int intro__executor_broken(pthread_mutex_t *lock, const struct intro_error *brok
 
 int intro_executor_broken(struct intro_executor *executor, struct intro_error *error)
 {
-	return executor->ops->broken(executor, error);
+	struct intro_error gone;
+
+	if (!is_parents(executor))
+		return executor->ops->broken(executor, error);
+	intro__error_set(&gone, -ESHUTDOWN, "pool %.60s is the parent process's", executor->name);
+	if (error)
+		*error = gone;
+	return gone.code;
 }
 
 unsigned intro_executor_workers(const struct intro_executor *executor)

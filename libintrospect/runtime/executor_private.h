@@ -62,6 +62,7 @@ void intro__counts_add(struct intro_executor_statistics *to, const struct intro_
 struct intro_executor {
 	const struct intro_executor_ops *ops;
 	uint32_t pool;
+	uint32_t forks; /* of the process that made it (executor.c) */
 	unsigned workers;
 	uint32_t held_as; /* FUTURE_SPINS, _HELPS, _GUESTS: of the futures that it holds */
 	/* Those who call forget; the executor must stay until they are out (future.c). */

@@ -28,6 +28,13 @@ void watchdog(unsigned seconds)
 	alarm(seconds);
 }
 
+unsigned stress_seconds(unsigned unless)
+{
+	const char *given = getenv("INTRO_STRESS_SECONDS");
+
+	return given ? (unsigned)atoi(given) : unless;
+}
+
 void private_area(void)
 {
 	struct intro_area *area;

@@ -22,6 +22,9 @@
 /* Ends the test program with a failure when it is not done after `seconds`. */
 void watchdog(unsigned seconds);
 
+/* How long a stress test is to last: INTRO_STRESS_SECONDS, or `unless`. */
+unsigned stress_seconds(unsigned unless);
+
 /*
  * Gives this program an area of marks that no tracer finds by its name: one that traces the
  * whole machine at the same time would read the rings under our hands. To be called first.

@@ -15,10 +15,9 @@
 
 #include "runtime/marks_private.h"
 
-#define STRESS_SECONDS 4
 #define CLIENTS 3
 #define BATCH 48
-#define TASKS_MAX (1u << 22)
+#define TASKS_MAX (1u << 26)
 
 /* What the tracer saw of each task. */
 static _Atomic uint8_t seen_start[TASKS_MAX], seen_end[TASKS_MAX], seen_submit[TASKS_MAX];
@@ -31,11 +30,13 @@ struct job {
 	int code;
 };
 
+enum kind { THREADS, HELPING, PROCESSES, KINDS };
+
 struct client {
 	pthread_t thread;
 	unsigned seed;
 	int64_t until;
-	bool processes;
+	enum kind kind;
 	struct intro_executor *pool;
 	struct job *job;
 	unsigned long finished, failed, cancelled;
@@ -97,7 +98,7 @@ static void submit_one(struct client *c, struct job *job)
 	else
 		job->cb.arg = NULL;
 	memcpy(payload, &job->code, sizeof(job->code));
-	if (c->processes)
+	if (c->kind == PROCESSES)
 		err = intro_executor_submit(c->pool, &job->future, job_process, payload,
 					    4 + rnd(c, sizeof(payload) - 4));
 	else
@@ -160,10 +161,11 @@ static void settle(struct client *c, struct job *job)
 		c->failed++;
 	} else {
 		CHECK(job->code <= 0);
-		CHECK(c->processes ? memcmp(result.data, &job->code, 4) == 0 : result.data == job);
+		CHECK(c->kind == PROCESSES ? memcmp(result.data, &job->code, 4) == 0
+					   : result.data == job);
 		c->finished++;
 	}
-	CHECK(c->processes || job->ran == (ret != -ECANCELED));
+	CHECK(c->kind == PROCESSES || job->ran == (ret != -ECANCELED));
 	intro_future_destroy(&job->future);
 	CHECK(job->called == (job->cb.arg != NULL));
 }
@@ -191,6 +193,7 @@ struct tracer {
 	pthread_t thread;
 	_Atomic bool stop;
 	unsigned long marks;
+	uint64_t last; /* task */
 	uint64_t lost;
 };
 
@@ -201,6 +204,8 @@ static void take(struct tracer *t, const struct intro_rec_mark *m)
 	CHECK(m->rec.rows == 1 && m->rec.cpu == INTRO_CPU_NONE && m->rec.tid != 0);
 	if (m->rec.kind == INTRO_KIND_THREAD || m->task >= TASKS_MAX)
 		return;
+	if (m->task > t->last)
+		t->last = m->task;
 	if (m->rec.kind == INTRO_KIND_SUBMIT)
 		CHECK(seen_submit[m->task]++ == 0);
 	if (m->rec.kind == INTRO_KIND_START)
@@ -244,23 +249,25 @@ static void *tracer_main(void *arg)
 	return NULL;
 }
 
-static struct intro_executor *new_pool(bool processes, unsigned workers)
+static struct intro_executor *new_pool(enum kind kind, unsigned workers)
 {
 	struct intro_executor_options *options =
-		POOL_OPTIONS(.name = processes ? "proc" : "thread", .workers = workers);
+		POOL_OPTIONS(.name = kind == PROCESSES ? "proc" : "thread", .workers = workers,
+			     .waiters_help = kind == HELPING);
 
-	return processes ? intro_process_executor_new(options) : intro_thread_executor_new(options);
+	return kind == PROCESSES ? intro_process_executor_new(options)
+				 : intro_thread_executor_new(options);
 }
 
-static void run_clients(struct client *client, bool processes)
+static void run_clients(struct client *client, enum kind kind)
 {
-	struct intro_executor *pool = new_pool(processes, processes ? 3 : 8);
+	struct intro_executor *pool = new_pool(kind, kind == PROCESSES ? 3 : 8);
 
 	assert_non_null(pool);
 	for (unsigned i = 0; i < CLIENTS; i++) {
-		client[i] = (struct client){.seed = 1234 + i + 100 * processes,
-					    .until = now_ns() + STRESS_SECONDS * SEC / 2,
-					    .processes = processes,
+		client[i] = (struct client){.seed = 1234 + i + 100 * kind,
+					    .until = now_ns() + stress_seconds(4) * SEC / KINDS,
+					    .kind = kind,
 					    .pool = pool,
 					    .job = aligned_alloc(64, BATCH * sizeof(struct job))};
 		pthread_create(&client[i].thread, NULL, client_main, &client[i]);
@@ -275,23 +282,23 @@ static void run_clients(struct client *client, bool processes)
 static void everything_at_once(void **state)
 {
 	unsigned long finished = 0, failed = 0, cancelled = 0, started = 0, ended = 0, lost;
-	struct client client[2][CLIENTS];
+	struct client client[KINDS][CLIENTS];
 	struct tracer tracer = {0};
 
 	marks_begin();
 	pthread_create(&tracer.thread, NULL, tracer_main, &tracer);
-	run_clients(client[0], false);
-	run_clients(client[1], true);
+	for (enum kind kind = 0; kind < KINDS; kind++)
+		run_clients(client[kind], kind);
 	tracer.stop = true;
 	pthread_join(tracer.thread, NULL);
 	intro__area()->enabled = INTRO_MARKS_OFF;
 	lost = tracer.lost;
-	for (unsigned i = 0; i < 2 * CLIENTS; i++) {
+	for (unsigned i = 0; i < KINDS * CLIENTS; i++) {
 		finished += client[i / CLIENTS][i % CLIENTS].finished;
 		failed += client[i / CLIENTS][i % CLIENTS].failed;
 		cancelled += client[i / CLIENTS][i % CLIENTS].cancelled;
 	}
-	for (unsigned i = 0; i < TASKS_MAX; i++) {
+	for (unsigned i = 0; i <= tracer.last; i++) {
 		started += seen_start[i];
 		ended += seen_end[i];
 	}
@@ -344,7 +351,7 @@ static void check_order(const struct intro_rec_mark *m, size_t n)
 static void order_by(enum intro_marks clock)
 {
 	struct intro_future *f = aligned_alloc(64, ORDERED * sizeof(*f));
-	struct intro_executor *pool = new_pool(false, 2);
+	struct intro_executor *pool = new_pool(THREADS, 2);
 	struct intro_rec_mark *m;
 	size_t n;
 
@@ -400,8 +407,8 @@ static void pools_come_and_go(void **state)
 	while (now_ns() < until) {
 		struct intro_future f[40];
 		unsigned n = 1 + rnd(&c, 40), flags;
-		bool processes = rnd(&c, 4) == 0;
-		struct intro_executor *pool = new_pool(processes, 1 + rnd(&c, 4));
+		enum kind kind = rnd(&c, 4) ? THREADS : PROCESSES;
+		struct intro_executor *pool = new_pool(kind, 1 + rnd(&c, 4));
 		int code = 0;
 
 		assert_non_null(pool);
@@ -436,6 +443,6 @@ int main(void)
 	};
 
 	private_area();
-	watchdog(200);
+	watchdog(stress_seconds(4) + 200);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,11 @@
  *
  * A thread pool is one queue; callbacks run in the worker that ended the task.
  *
+ * A program with pools may fork at any time, and make other pools in the child. In the child the
+ * parent's are there no more: submit, maintain and statistics give -ESHUTDOWN, shutdown and free
+ * do nothing; futures of theirs that were not done will not be, and are not to be waited for or
+ * destroyed. (Python's would take work that nobody does.)
+ *
  * A process pool forks its workers in new, from a thread of its own ("<name>/mgr"), in which
  * callbacks run as well. What a worker is:
  *   - a copy of the program as it was at new: functions must be known then (a library
@@ -191,7 +196,7 @@ struct intro_executor_statistics {
 	uint64_t run_ns;			  /* sum: start to end of the function */
 	double average_queued_ns, average_run_ns; /* 0: none was timed */
 };
-/* 0; -EINVAL: no size. */
+/* 0; -EINVAL: no size; -ESHUTDOWN: see above. */
 int intro_executor_statistics(struct intro_executor *executor,
 			      struct intro_executor_statistics *statistics);
 
