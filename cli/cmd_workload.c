@@ -86,7 +86,7 @@ static const struct workload workloads[] = {
 	 "one event loop: requests, their handlers, a timer; one in ten takes long", 1, 0, 100,
 	 2 * WORKLOAD_MS, workload_loop_run},
 	{GROUP_COMPARED, "cpu-bound",
-	 "jobs that compute: sequential, interpreter lock, threads, processes", 0, 1, 16,
+	 "jobs that compute: sequential, interpreter lock, threads, processes", 2, 1, 16,
 	 20 * WORKLOAD_MS, workload_cpu_bound_run},
 	{GROUP_COMPARED, "io-bound",
 	 "jobs that wait: sequential, interpreter lock, threads, processes", 8, 0, 24,

@@ -71,14 +71,16 @@ def most_at_once(intervals):
 
 
 def side_by_side(pool, workers):
-    """It used the CPUs that there were, as far as others left them."""
-    yield (f"{pool.name}: {workers} tasks want a CPU at once", pool.wanted > 0.7 * workers, str(pool))
+    """It used the CPUs that there were, as far as others left them. Few tasks do not end all at once."""
+    most = min(workers, pool.submitted)
+    part = 0.7 if pool.submitted >= 4 * most else 0.45
+    yield (f"{pool.name}: {most} tasks want a CPU at once", pool.wanted > part * most, str(pool))
     text = f"{pool.name}: effective parallelism near the number of CPUs"
-    want = min(workers, CPUS)
-    if pool.share("runnable") > 0.15 * workers / want:
+    want = min(most, CPUS)
+    if most > CPUS or pool.share("runnable") > 0.15:
         yield (text, None, f"its tasks were runnable for {100 * pool.share('runnable'):.0f} % of their time")
     else:
-        yield (text, pool.parallelism > 0.75 * want, str(pool))
+        yield (text, pool.parallelism > part * want, str(pool))
 
 
 def hardly_blocked(pool):
@@ -387,7 +389,7 @@ def cpu_bound(t):
     yield from under_one_lock(interpreter)
     for pool in threads, processes:
         yield from hardly_blocked(pool)
-        yield from side_by_side(pool, CPUS)
+        yield from side_by_side(pool, len(pool.workers))
 
 
 @lesson("io-bound")
