@@ -27,6 +27,17 @@ def start(*command):
     return program
 
 
+def wait_until_recorded(path):
+    """A busy machine may take seconds to begin."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        held = subprocess.run([DUMP, path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              check=False)
+        if held.returncode == 0 and json.loads(held.stdout)["kinds"].get("SWITCH", 0) > 5:
+            return
+        time.sleep(0.1)
+
+
 def threads(pid):
     return set(map(int, os.listdir(f"/proc/{pid}/task")))
 
@@ -105,7 +116,7 @@ def ends():
             path = f"{where}/{stop.__code__.co_firstlineno}.itr"
             with start("sh", "-c", "while :; do sleep 0.02; done") as program:
                 with start(INTROSPECT, "record", "-p", program.pid, "-o", path) as tracer:
-                    time.sleep(0.5)
+                    wait_until_recorded(path)
                     stop(program, tracer)
                     status = tracer.wait(30)
                 program.kill()
