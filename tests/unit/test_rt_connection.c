@@ -264,11 +264,10 @@ static void sender_is_killed(void **state)
 		_exit(0);
 	}
 	intro_connection_close(ends[1]);
+	expect(ends[0], "whole");
 	assert_int_equal(intro_connection_poll(ends[0], INTRO_FOREVER), 1);
-	sleep_ms(50);
 	kill(pid, SIGKILL);
 	reap(pid, SIGKILL);
-	expect(ends[0], "whole");
 	assert_int_equal(intro_connection_recv(ends[0], 0, &data, &size), -ECONNRESET);
 	assert_int_equal(intro_connection_recv(ends[0], 0, &data, &size), -EPIPE);
 	free(bytes);
