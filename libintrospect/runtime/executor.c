@@ -5,12 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "executor_private.h"
 #include "futex.h"
 #include "marks_private.h"
 #include "options.h"
+
+/* A huge page's size, on x86-64 and on arm64 with 4 KiB pages. */
+#define HUGE_BYTES ((size_t)2 << 20)
 
 /* More than this is a mistake; a worker is a thread or a process. */
 #define WORKERS_MAX 4096
@@ -130,6 +134,19 @@ void intro__future_drop_cancelled(struct future *f)
 	intro_future_set_running_or_notify_cancel(intro__public(f));
 }
 
+void *intro__bytes_alloc(size_t size)
+{
+	void *bytes;
+
+	if (size < HUGE_BYTES)
+		return malloc(size ? size : 1);
+	if (posix_memalign(&bytes, HUGE_BYTES, size))
+		return NULL;
+	/* where there are none small ones do */
+	madvise(bytes, size & ~(HUGE_BYTES - 1), MADV_HUGEPAGE);
+	return bytes;
+}
+
 int intro_call_return(struct intro_call *call, void *data, size_t size)
 {
 	struct call_state *state = call->runtime;
@@ -137,7 +154,7 @@ int intro_call_return(struct intro_call *call, void *data, size_t size)
 	if (state->returned)
 		return -EALREADY;
 	if (state->copies) {
-		void *copy = malloc(size ? size : 1);
+		void *copy = size <= sizeof(state->small) ? state->small : intro__bytes_alloc(size);
 
 		if (!copy)
 			return -ENOMEM;

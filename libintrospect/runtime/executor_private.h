@@ -5,6 +5,7 @@
  * executor_private.h - what every kind of executor has, and what tells them apart.
  */
 #include <stdarg.h>
+#include <stdlib.h>
 
 #include "future_private.h"
 
@@ -94,7 +95,15 @@ struct call_state {
 	bool explained;
 	struct intro_result result;
 	char text[INTRO_ERROR_TEXT];
+	_Alignas(16) unsigned char small[INTRO__SMALL_BYTES]; /* a copy that needs no memory */
 };
+
+/* Frees a copy of a result. */
+static inline void intro__call_free(struct call_state *state)
+{
+	if (state->copies && state->result.data != state->small)
+		free(state->result.data);
+}
 
 /*
  * The caller's options in this library's size: what a caller built with an older header does not
@@ -128,6 +137,12 @@ static inline void intro__count_cancelled(struct intro_executor *executor)
 void intro__future_drop(struct future *future, const struct intro_error *error);
 /* The same, cancelling it. */
 void intro__future_drop_cancelled(struct future *future);
+
+/*
+ * Memory for bytes on their way between processes, to be freed by free: huge pages where it is
+ * large, as page faults would take three quarters of the time that it takes to fill it.
+ */
+void *intro__bytes_alloc(size_t size);
 
 /* error->text gets the formatted text, cut. */
 void intro__error_set(struct intro_error *error, int code, const char *format, ...)

@@ -8,14 +8,6 @@
 #include "spin.h"
 #include "waiter.h"
 
-/* Readers to wake once the lock is released; those beyond are woken under it. */
-#define WAKE_LATER 8
-
-struct wakes {
-	unsigned n;
-	_Atomic uint32_t *word[WAKE_LATER];
-};
-
 /* Nobody holds the lock for long: looks before the sleep pay. */
 #define LOCK_LOOKS 100
 
@@ -153,7 +145,7 @@ static bool tell_waiters(struct future *f, struct wakes *wakes)
 		waited |= reader && told != WAITER_NOT_YET;
 		if (told != WAITER_WAKES)
 			continue;
-		if (wakes->n < WAKE_LATER)
+		if (wakes->n < INTRO__WAKES)
 			wakes->word[wakes->n++] = &waiter->fired;
 		else
 			intro__futex_wake(&waiter->fired);
@@ -161,10 +153,11 @@ static bool tell_waiters(struct future *f, struct wakes *wakes)
 	return waited;
 }
 
-static void wake(const struct wakes *wakes)
+void intro__wake(struct wakes *wakes)
 {
 	for (unsigned i = 0; i < wakes->n; i++)
 		intro__futex_wake(wakes->word[i]);
+	wakes->n = 0;
 }
 
 /* f is locked. Returns as tell_waiters. */
@@ -186,7 +179,7 @@ static void unlock_and_notify(struct future *f, struct wakes *wakes)
 		f->callbacks = NULL;
 	}
 	unlock(f);
-	wake(wakes);
+	intro__wake(wakes);
 	if (!cb)
 		return;
 	intro__help_forbid(true);
@@ -195,12 +188,11 @@ static void unlock_and_notify(struct future *f, struct wakes *wakes)
 		cb->fn(intro__public(f), cb->arg);
 	}
 	intro__help_forbid(false);
-	wakes->n = 0;
 	lock(f);
 	intro__future_change(f, FUTURE_BUSY, 0);
 	tell_waiters(f, wakes);
 	unlock(f);
-	wake(wakes);
+	intro__wake(wakes);
 }
 
 void intro__future_unhold(struct future *f)
@@ -213,7 +205,7 @@ void intro__future_unhold(struct future *f)
 	atomic_store_explicit(&f->task, 0, memory_order_relaxed);
 	tell_waiters(f, &wakes);
 	unlock(f);
-	wake(&wakes);
+	intro__wake(&wakes);
 }
 
 bool intro_future_cancel(struct intro_future *future)
@@ -251,7 +243,7 @@ int intro_future_set_running_or_notify_cancel(struct intro_future *future)
 		ret = 0;
 	}
 	unlock(f);
-	wake(&wakes);
+	intro__wake(&wakes);
 	return ret;
 }
 
@@ -261,6 +253,14 @@ static void mark_end(const struct future *f, const struct future_end *end, uint3
 		flags |= INTRO_END_RESULT;
 	if (task_of(f))
 		intro_mark(end->mark, task_of(f), (uint32_t)end->status, flags);
+}
+
+static void store_result(struct future *f, const struct future_end *end)
+{
+	f->result = end->result;
+	f->owns_bytes = end->owns_bytes;
+	if (end->copies)
+		f->result.data = memcpy(f->small, end->result.data, end->result.size);
 }
 
 /*
@@ -274,8 +274,7 @@ static bool end_at_once(struct future *f, const struct future_end *end)
 	if ((word & ~FUTURE_LEAVES) != (FUTURE_HELD | INTRO_FUTURE_RUNNING) ||
 	    end->status != INTRO_STATUS_OK || end->by_anybody || intro_marks_on())
 		return false;
-	f->result = end->result;
-	f->owns_bytes = end->owns_bytes;
+	store_result(f, end);
 	return atomic_compare_exchange_strong_explicit(
 		&f->word, &word, (word & FUTURE_LEAVES) | INTRO_FUTURE_FINISHED,
 		memory_order_acq_rel, memory_order_relaxed);
@@ -283,7 +282,7 @@ static bool end_at_once(struct future *f, const struct future_end *end)
 
 static __attribute__((noinline)) int end_locked(struct future *f, const struct future_end *end)
 {
-	struct wakes wakes = {0};
+	struct wakes now = {0}, *wakes = end->later ? end->later : &now;
 	bool waited;
 
 	lock(f);
@@ -292,8 +291,7 @@ static __attribute__((noinline)) int end_locked(struct future *f, const struct f
 		return -EINVAL;
 	}
 	f->failed = end->status != INTRO_STATUS_OK;
-	f->result = end->result;
-	f->owns_bytes = end->owns_bytes;
+	store_result(f, end);
 	if (f->failed)
 		f->error = *end->error;
 	if (!is(f, FUTURE_LISTENED)) {
@@ -302,9 +300,12 @@ static __attribute__((noinline)) int end_locked(struct future *f, const struct f
 		return 0;
 	}
 	intro__future_change(f, FUTURE_HELD, 0);
-	waited = become_done(f, INTRO_FUTURE_FINISHED, &wakes);
+	waited = become_done(f, INTRO_FUTURE_FINISHED, wakes);
 	mark_end(f, end, waited ? INTRO_END_WAITED : 0);
-	unlock_and_notify(f, &wakes);
+	if (end->later && !f->callbacks)
+		unlock(f);
+	else
+		unlock_and_notify(f, wakes);
 	return 0;
 }
 

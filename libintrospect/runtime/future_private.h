@@ -29,6 +29,8 @@
 
 /* Payloads up to this size travel in the future itself. */
 #define INTRO__INLINE_BYTES 64
+/* Results of processes up to this size, too. */
+#define INTRO__SMALL_BYTES 64
 
 struct future;
 struct ring_cell;
@@ -54,6 +56,7 @@ struct future_work {
 	const void *arg;
 	size_t size;
 	struct future *next, *prev; /* in a process pool's queues */
+	uint64_t position;	    /* of its request, in a process worker's ring */
 	int64_t submitted;	    /* ns; of a pool that times its tasks */
 	unsigned char inlined[INTRO__INLINE_BYTES];
 };
@@ -73,7 +76,13 @@ struct future {
 		struct future_work work;
 		struct {
 			struct intro_result result;
-			struct intro_error error; /* only if `failed` */
+			union {
+				struct intro_error error; /* only if `failed` */
+				struct {
+					unsigned char unused[8];
+					unsigned char small[INTRO__SMALL_BYTES]; /* as malloc's */
+				};
+			};
 		};
 	};
 	/* there once it is LISTENED, which whoever has the lock makes it by intro__future_listen */
@@ -82,6 +91,7 @@ struct future {
 };
 
 _Static_assert(offsetof(struct future, work.next) <= 64, "struct future: hot part");
+_Static_assert(offsetof(struct future, small) % 16 == 0, "struct future: results");
 _Static_assert(sizeof(struct future) <= sizeof(struct intro_future), "struct intro_future");
 _Static_assert(_Alignof(struct future) <= _Alignof(struct intro_future), "struct intro_future");
 
@@ -196,6 +206,15 @@ void intro__help(struct intro_future *const *futures, size_t n);
 /* It is (begin) in a callback from now on, and helps nobody; or not any more. */
 void intro__help_forbid(bool begin);
 
+/* Readers to be woken when a lock is released; those beyond are woken under it. */
+#define INTRO__WAKES 8
+struct wakes {
+	unsigned n;
+	_Atomic uint32_t *word[INTRO__WAKES];
+};
+/* Wakes them; they may be gone. */
+void intro__wake(struct wakes *wakes);
+
 /* How a task ended. */
 struct future_end {
 	uint8_t mark; /* INTRO_KIND_END: the result is set as the function ends; or _RESULT */
@@ -203,7 +222,10 @@ struct future_end {
 	struct intro_result result;	 /* status OK */
 	bool owns_bytes;		 /* result.data is malloc'ed: the future's now */
 	bool by_anybody;		 /* not by the executor that holds it */
+	bool copies;			 /* result.data is small, and copied into the future */
 	const struct intro_error *error; /* any other status */
+	/* NULL, or takes whom to wake: whoever ends many at a time wakes their reader once */
+	struct wakes *later;
 };
 /* 0; -EINVAL when it is done already: then the bytes stay the caller's. */
 int intro__future_end(struct future *future, const struct future_end *end);

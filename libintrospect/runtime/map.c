@@ -112,7 +112,7 @@ static int run_chunk_copied(struct intro_call *call)
 				     request->item_size, &state);
 
 		err = pack(&all, &state, code);
-		free(state.result.data);
+		intro__call_free(&state);
 	}
 	if (err) {
 		free(all.data);

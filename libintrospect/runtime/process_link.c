@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +18,12 @@
 
 /* A worker that closed its socket is about to end. One that does not (it exec'ed) is killed. */
 #define END_GRACE_MS 1000
+
+/* What is taken of a reply in one go. */
+#define PIECE_BYTES ((size_t)64 << 10)
+
+/* After so much the worker is told that there is room again, and readers are woken. */
+#define RELEASE_BYTES ((size_t)4 << 10)
 
 void intro__payload_free(struct future *f)
 {
@@ -33,24 +39,37 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-int intro__link_start(struct link *link, pid_t parent, const sigset_t *signals, const int *others,
-		      size_t n)
+static void forget_last(struct link *link)
 {
-	struct worker_birth birth = {.executor = link->executor,
-				     .index = link->index,
-				     .parent = parent,
-				     .signals = signals};
-	int pair[2], err = 0;
-
-	link->fd = link->pidfd = -1;
-	link->begin = link->end = 0;
-	link->replying = link->retiring = link->answered = false;
-	link->given = 0;
+	link->bell = link->pidfd = -1;
+	link->replying = link->retiring = link->held_up = false;
+	link->given = link->handed_ever = link->answered_seen = 0;
+	link->held_since = 0;
+	atomic_store_explicit(&link->answered, 0, memory_order_relaxed);
+	link->unsent = NULL;
+	link->ahead = 0;
 	link->born = intro__now();
 	intro__worker_name(link->executor, link->index, link->name, sizeof(link->name));
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+}
+
+int intro__link_start(struct link *link, const struct worker_birth *given, const int *others,
+		      size_t n)
+{
+	struct worker_birth birth = *given;
+	int pair[2], err = 0;
+
+	forget_last(link);
+	birth.executor = link->executor;
+	birth.index = link->index;
+	birth.pipe = intro__pipe_map();
+	if (!birth.pipe)
 		return -errno;
-	birth.fd = pair[1];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
+		err = -errno;
+		munmap(birth.pipe, sizeof(*birth.pipe));
+		return err;
+	}
+	birth.bell = pair[1];
 	link->pid = fork();
 	if (!link->pid) {
 		/* or our siblings would never see the end of their sockets */
@@ -63,79 +82,120 @@ int intro__link_start(struct link *link, pid_t parent, const sigset_t *signals, 
 	if (link->pid < 0)
 		err = -errno;
 	close(pair[1]);
-	link->fd = pair[0];
+	link->bell = pair[0];
+	intro__pipe_open(&link->pipe, birth.pipe, false, link->bell);
+	/* no other child can spoil it: neither another worker nor one that the program forks */
+	madvise(birth.pipe, sizeof(*birth.pipe), MADV_DONTFORK);
 	if (!err && (link->pidfd = pidfd_open(link->pid, 0)) < 0) {
 		err = -errno;
 		kill(link->pid, SIGKILL);
 		waitpid(link->pid, NULL, 0);
 	}
 	if (err)
-		close_fd(&link->fd);
+		intro__link_close(link);
 	return err;
 }
 
 void intro__link_hand(struct link *link, struct future *f)
 {
+	bool fits = link_fits(link, f->work.size);
+	struct ring_message *m = &link->message;
+
 	intro_mark_take(intro_future_id(intro__public(f)), link->executor->pool,
 			(uint32_t)link->pid);
+	f->work.position = link->pipe.out.at;
 	queue_push(&link->handed, f);
 	link->given++;
-	if (!link->unsent) {
-		link->unsent = f;
-		link->sent = 0;
-	}
-}
-
-/* Sends more of the first unsent request. 0: go on; -errno. */
-static int send_more(struct link *link)
-{
-	struct future *f = link->unsent;
-	struct wire_request request = {
+	link->handed_ever++;
+	link->request = (struct wire_request){
 		.task = intro_future_id(intro__public(f)), .fn = f->work.fn, .size = f->work.size};
-	struct iovec iov[2] = {{&request, sizeof(request)}, {(void *)f->work.arg, f->work.size}};
-	struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
-	size_t past = link->sent < sizeof(request) ? link->sent : sizeof(request);
-	ssize_t n;
-
-	iov[0].iov_base = (char *)&request + past;
-	iov[0].iov_len -= past;
-	if (f->work.size) {
-		iov[1].iov_base = (char *)f->work.arg + (link->sent - past);
-		iov[1].iov_len -= link->sent - past;
+	*m = (struct ring_message){0};
+	intro__message_add(m, &link->request, sizeof(link->request));
+	intro__message_add(m, f->work.arg, f->work.size);
+	if (!fits) {
+		link->unsent = f;
+		return;
 	}
-	n = sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (n < 0)
-		return errno == EINTR ? 0 : -errno;
-	link->sent += (size_t)n;
-	if (link->sent == sizeof(request) + f->work.size) {
-		if (!link->keeps)
-			intro__payload_free(f);
-		link->unsent = f->work.next;
-		link->sent = 0;
-	}
-	return 0;
+	/* the payload stays until the reply: it may have to be handed to another worker */
+	intro__message_put(&link->pipe.out, m);
 }
 
-void intro__link_send(struct link *link)
+void intro__link_end(struct link *link)
 {
-	/* a worker that cannot be sent to is found dead by its pidfd */
-	while (link->fd >= 0 && link->unsent)
-		if (send_more(link))
-			return;
+	link->retiring = true;
+	atomic_store(&link->pipe.shared->ends, 1);
+	if (atomic_load(link->pipe.out.other_wants) & WANTS_DATA)
+		intro__pipe_ring(&link->pipe.out);
 }
 
-static void finish_reply(struct link *link)
+bool intro__link_send(struct link *link, bool *any)
 {
-	struct future *f = queue_pop(&link->handed);
-	struct future_end end = {.mark = INTRO_KIND_RESULT, .status = INTRO_STATUS_OK};
+	size_t left = link->message.left;
+	bool sent = intro__message_put(&link->pipe.out, &link->message);
+
+	*any |= link->message.left != left;
+	return sent;
+}
+
+bool intro__link_accept(struct link *link)
+{
+	queue_splice(&link->out, &link->handed);
+	return link->pipe.out.at - atomic_load(&link->pipe.out.shared->tail) <= RING_BYTES;
+}
+
+static struct wire_request *request_of(struct link *link, struct future *f)
+{
+	return ring_place(&link->pipe.out, f->work.position);
+}
+
+/* Whether the worker has got so far in the ring that the request may have been written over. */
+static bool is_consumed(struct link *link, struct future *f)
+{
+	uint64_t tail = atomic_load(&link->pipe.out.shared->tail);
+
+	return (int64_t)(tail - f->work.position) > 0;
+}
+
+bool intro__link_is_busy(struct link *link)
+{
+	struct future *f = link->out.first;
+
+	return f && f != link->unsent &&
+	       (is_consumed(link, f) || atomic_load(&request_of(link, f)->claim) == CLAIM_BEGUN);
+}
+
+void intro__link_revoke(struct link *link, struct queue *to)
+{
+	struct future *f = link->out.first, *next;
+
+	for (f = f ? f->work.next : NULL; f; f = next) {
+		uint32_t claim = CLAIM_PENDING;
+
+		next = f->work.next;
+		if (f == link->unsent || is_consumed(link, f) ||
+		    !atomic_compare_exchange_strong(&request_of(link, f)->claim, &claim,
+						    CLAIM_REVOKED))
+			continue;
+		queue_remove(&link->out, f);
+		queue_push(to, f);
+		link->handed_ever--;
+	}
+	link->held_up = true;
+}
+
+static void finish_reply(struct link *link, struct wakes *later)
+{
+	struct future *f = queue_pop(&link->out);
+	struct future_end end = {
+		.mark = INTRO_KIND_RESULT, .status = INTRO_STATUS_OK, .later = later};
 	struct intro_error error;
 
-	link->answered = true;
+	atomic_store_explicit(&link->answered, link->answered + 1, memory_order_relaxed);
 	intro__payload_free(f);
 	intro__count_task(&link->counts, link->reply.code);
 	if (link->executor->timed)
-		intro__count_times(&link->counts, link->reply.began - f->work.submitted,
-				   link->reply.ended - link->reply.began);
+		intro__count_times(&link->counts, link->times.began - f->work.submitted,
+				   link->times.ended - link->times.began);
 	if (link->reply.code) {
 		error.code = link->reply.code;
 		memcpy(error.text, link->text, sizeof(error.text));
@@ -149,7 +209,8 @@ static void finish_reply(struct link *link)
 	} else {
 		end.result.data = link->data;
 		end.result.size = link->reply.size;
-		end.owns_bytes = true;
+		end.owns_bytes = link->data && link->data != link->small;
+		end.copies = link->data == link->small;
 	}
 	link->data = NULL;
 	link->replying = false;
@@ -157,124 +218,109 @@ static void finish_reply(struct link *link)
 		free(end.result.data);
 }
 
-/* The header is complete. */
-static enum link_state begin_reply(struct link *link, struct intro_error *error)
+enum link_state intro__link_is_nonsense(struct link *link, struct intro_error *error)
 {
-	struct future *first = link->handed.first;
+	intro__error_set(error, -EPIPE, "worker %s (tid %d) sent an invalid reply", link->name,
+			 (int)link->pid);
+	return LINK_BROKEN;
+}
 
-	link->taken = 0;
-	link->replying = true;
-	memset(link->text, 0, sizeof(link->text));
+/* Takes all but the result: it comes with the header. `has` bytes are there. */
+static enum link_state begin_reply(struct link *link, size_t has, struct intro_error *error)
+{
+	struct wire_reply *reply = &link->reply;
+	struct future *first = link->out.first;
+	size_t times = link->executor->timed ? sizeof(link->times) : 0;
+
+	if (has < sizeof(*reply))
+		return intro__link_is_nonsense(link, error);
+	intro__ring_take(&link->pipe.in, reply, sizeof(*reply));
 	/* a worker whose memory is spoilt may say anything */
-	if (link->reply.text >= sizeof(link->text) || (!link->reply.task && link->reply.size) ||
-	    (link->reply.task && (!first || first == link->unsent ||
-				  intro_future_id(intro__public(first)) != link->reply.task))) {
-		intro__error_set(error, -EPIPE, "worker %s (tid %d) sent an invalid reply",
-				 link->name, (int)link->pid);
+	if (reply->text >= sizeof(link->text) || has < sizeof(*reply) + times + reply->text ||
+	    (reply->task && (!first || first == link->unsent ||
+			     intro_future_id(intro__public(first)) != reply->task)))
+		return intro__link_is_nonsense(link, error);
+	if (times)
+		intro__ring_take(&link->pipe.in, &link->times, times);
+	if (reply->code)
+		memset(link->text, 0, sizeof(link->text));
+	intro__ring_take(&link->pipe.in, link->text, reply->text);
+	if (!reply->task) {
+		intro__error_set(error, -EPIPE, "initializer of worker %s failed with %d%s%.60s",
+				 link->name, reply->code, link->text[0] ? ": " : "", link->text);
 		return LINK_BROKEN;
 	}
-	link->data = link->reply.size ? malloc(link->reply.size) : NULL;
+	link->replying = true;
+	link->taken = 0;
+	if (reply->size)
+		link->data = reply->size <= sizeof(link->small) ? link->small
+								: intro__bytes_alloc(reply->size);
 	return LINK_OPEN;
 }
 
-/* Where the next bytes of the reply go, and how many; 0: it is complete. */
-static size_t reply_wants(struct link *link, unsigned char **to, unsigned char *away, size_t room)
+/* Takes what is there of the result. true: it is whole. */
+static bool take_result(struct link *link, size_t has)
 {
-	size_t text = link->reply.text, total = text + link->reply.size, left;
+	size_t left = link->reply.size - link->taken;
 
-	if (link->taken < text) {
-		*to = (unsigned char *)link->text + link->taken;
-		return text - link->taken;
-	}
-	left = total - link->taken;
-	if (link->data) {
-		*to = link->data + (link->taken - text);
-		return left;
-	}
-	*to = away;
-	return left < room ? left : room;
+	left = left < has ? left : has;
+	left = left < PIECE_BYTES ? left : PIECE_BYTES;
+	intro__ring_take(&link->pipe.in, link->data ? link->data + link->taken : NULL, left);
+	link->taken += left;
+	if (link->taken < link->reply.size)
+		return false;
+	ring_next_message(&link->pipe.in);
+	return true;
 }
 
-/* Takes from the buffer. LINK_OPEN: it holds no whole part any more. */
-static enum link_state take_replies(struct link *link, struct intro_error *error)
+bool intro__link_has(struct link *link)
 {
-	unsigned char *to, away[256];
+	struct ring_end *in = &link->pipe.in;
+
+	in->other = atomic_load(&in->shared->head);
+	return in->other != in->at;
+}
+
+/* Takes the next message, or what there is of it. */
+static enum link_state take_some(struct link *link, struct wakes *later, struct intro_error *error)
+{
+	struct ring_end *in = &link->pipe.in;
+	size_t has = (size_t)(in->other - in->at);
 	enum link_state state;
-	size_t want, n;
 
-	for (;;) {
-		if (!link->replying) {
-			if (link->end - link->begin < sizeof(link->reply))
-				return LINK_OPEN;
-			memcpy(&link->reply, link->in + link->begin, sizeof(link->reply));
-			link->begin += sizeof(link->reply);
-			state = begin_reply(link, error);
-			if (state)
-				return state;
-		}
-		while ((want = reply_wants(link, &to, away, sizeof(away)))) {
-			n = link->end - link->begin;
-			n = n < want ? n : want;
-			if (!n)
-				return LINK_OPEN;
-			memcpy(to, link->in + link->begin, n);
-			link->begin += n;
-			link->taken += n;
-		}
-		if (!link->reply.task) {
-			intro__error_set(error, -EPIPE,
-					 "initializer of worker %s failed with %d%s%.60s",
-					 link->name, link->reply.code, link->text[0] ? ": " : "",
-					 link->text);
-			return LINK_BROKEN;
-		}
-		finish_reply(link);
+	if (has > RING_BYTES)
+		return intro__link_is_nonsense(link, error);
+	if (!link->replying) {
+		state = begin_reply(link, has, error);
+		if (state)
+			return state;
+		has = (size_t)(in->other - in->at);
 	}
-}
-
-/* One recv: a large result goes to its place at once, all else through the buffer. */
-static ssize_t receive(struct link *link)
-{
-	unsigned char *to;
-	ssize_t n;
-	size_t left;
-
-	if (link->replying && link->data && link->taken >= link->reply.text) {
-		left = reply_wants(link, &to, NULL, 0);
-		if (left >= sizeof(link->in)) {
-			n = recv(link->fd, to, left, MSG_DONTWAIT);
-			if (n > 0)
-				link->taken += (size_t)n;
-			return n;
-		}
-	}
-	memmove(link->in, link->in + link->begin, link->end - link->begin);
-	link->end -= link->begin;
-	link->begin = 0;
-	n = recv(link->fd, link->in + link->end, sizeof(link->in) - link->end, MSG_DONTWAIT);
-	if (n > 0)
-		link->end += (size_t)n;
-	return n;
+	if (take_result(link, has))
+		finish_reply(link, later);
+	return LINK_OPEN;
 }
 
 enum link_state intro__link_receive(struct link *link, struct intro_error *error)
 {
-	enum link_state state;
-	ssize_t n;
+	struct ring_end *in = &link->pipe.in;
+	enum link_state state = LINK_OPEN;
+	uint64_t released = in->at;
+	struct wakes later = {0};
 
-	while (link->fd >= 0) {
-		n = receive(link);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return LINK_OPEN;
-		if (n <= 0)
-			return LINK_ENDED;
-		state = take_replies(link, error);
-		if (state)
-			return state;
+	/* what came after link_has may answer what was handed after link_accept */
+	while (!state && in->other != in->at) {
+		state = take_some(link, &later, error);
+		if (in->at - released >= RELEASE_BYTES) {
+			intro__wake(&later);
+			ring_release(in);
+			released = in->at;
+		}
 	}
-	return LINK_ENDED;
+	intro__wake(&later);
+	if (!state)
+		ring_release(in);
+	return state;
 }
 
 void intro__link_kill(struct link *link)
@@ -297,21 +343,12 @@ void intro__link_reap(struct link *link, char *how, size_t size)
 		snprintf(how, size, "left its pool without ending");
 }
 
-void intro__link_drop(struct link *link, const struct intro_error *error)
-{
-	struct future *f;
-
-	link->unsent = NULL;
-	while ((f = queue_pop(&link->handed))) {
-		intro__payload_free(f);
-		intro__future_drop(f, error);
-	}
-}
-
 void intro__link_close(struct link *link)
 {
-	close_fd(&link->fd);
+	close_fd(&link->bell);
 	close_fd(&link->pidfd);
-	free(link->data);
+	intro__pipe_unmap(&link->pipe);
+	if (link->data != link->small)
+		free(link->data);
 	link->data = NULL;
 }

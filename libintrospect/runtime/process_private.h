@@ -2,33 +2,53 @@
 #ifndef INTRO_RUNTIME_PROCESS_PRIVATE_H
 #define INTRO_RUNTIME_PROCESS_PRIVATE_H
 /*
- * process_private.h - what goes between a process pool and its workers, over one stream socket
- * each. Both ends are one program's image, so the records are plain structs; a request is
- * answered by one reply, in order.
+ * process_private.h - what goes between a process pool and its workers, through a ring each way
+ * (process_ring.h). Both ends are one program's image, so the records are plain structs; a request
+ * is answered by one reply, in order, unless it was revoked.
  */
 #include "executor_private.h"
+#include "process_ring.h"
+
+/* Whose a request is that lies in the ring. Changed by compare-and-swap from PENDING, once. */
+enum wire_claim {
+	CLAIM_PENDING = 0,
+	CLAIM_BEGUN = 1,   /* the worker's: it will answer it */
+	CLAIM_REVOKED = 2, /* the pool took it back: the worker passes over it */
+};
 
 /* Followed by `size` bytes. */
 struct wire_request {
 	uint64_t task;
 	intro_task_fn fn; /* the image is the same on both sides of the fork */
 	uint64_t size;
+	_Atomic uint32_t claim; /* enum wire_claim */
 };
 
-/* Followed by `text` bytes of the error's text, then `size` bytes of the result. */
+/*
+ * Followed by a wire_times if the pool times its tasks, by `text` bytes of the error's text, then
+ * by `size` bytes of the result.
+ */
 struct wire_reply {
 	uint64_t task; /* 0: the initializer failed; the worker ends */
 	int32_t code;
 	uint32_t text;
 	uint64_t size;
-	int64_t began, ended; /* ns; of a pool that times its tasks */
 };
+
+struct wire_times {
+	int64_t began, ended; /* ns */
+};
+
+_Static_assert(sizeof(struct wire_request) <= RING_ALIGN, "a header must not wrap");
+_Static_assert(sizeof(struct wire_reply) <= RING_ALIGN, "a header must not wrap");
 
 /* What a worker knows when it is born. */
 struct worker_birth {
 	const struct intro_executor *executor;
 	unsigned index;
-	int fd;			 /* its end of the socket */
+	int bell; /* its end of the socket */
+	struct pipe_shared *pipe;
+	bool may_spin;		 /* look for a while before it sleeps */
 	pid_t parent;		 /* who must be its parent; otherwise that has died already */
 	const sigset_t *signals; /* blocked in the thread that made the pool */
 };

@@ -2,8 +2,8 @@
 /*
  * process_worker.c - the worker's side of a process pool.
  *
- * A worker is a fork of the program. It runs tasks until its socket ends (the pool shuts
- * down) and dies at once with its parent. Its signals: child.h.
+ * A worker is a fork of the program. It runs tasks until it is told that no more will come, and
+ * dies at once with its parent. Its signals: child.h.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,97 +11,133 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "child.h"
 #include "marks_private.h"
 #include "process_private.h"
+#include "spin.h"
 
 /* A larger payload's memory is given back after its task. */
-#define KEEP_BYTES (1u << 20)
+#define KEEP_BYTES ((size_t)1 << 20)
+
+/* How long a worker looks for a request before it sleeps: less, the less often it helps. */
+#define WORKER_SPIN_NS 40000
+#define WORKER_SPIN_LEAST_NS 5000
+
+/* What is read or waited for in one go. */
+#define PIECE_BYTES ((size_t)64 << 10)
+
+/* The last task's part in what is said of their length: one of so many. */
+#define LENGTH_WEIGHT 8
 
 struct worker {
 	const struct worker_birth *birth;
 	char name[INTRO__NAME_BYTES + 16];
 	void *initial;
-	/* requests read from the socket and not yet taken: [begin, end) */
-	unsigned char in[4096];
-	size_t begin, end;
+	struct pipe_end pipe;
+	bool may_spin;
+	int64_t spin_ns;
+	int64_t length_ns; /* of a task, on average, the last ones most */
+	int64_t since;	   /* when the last one ended, if there was no wait since; 0 */
 	unsigned char *payload;
 	size_t capacity;
 };
 
-static ssize_t receive(int fd, void *to, size_t size)
-{
-	ssize_t n;
+static void quit(struct worker *w, int status) __attribute__((noreturn));
 
-	do
-		n = recv(fd, to, size, 0);
-	while (n < 0 && errno == EINTR);
-	return n;
+static void quit(struct worker *w, int status)
+{
+	if (!status)
+		intro_mark_worker_stop(w->birth->executor->pool, w->birth->index);
+	intro__child_quit(status);
 }
 
-/* Whole, or the pool is gone, and so are we. */
-static void read_exactly(struct worker *w, void *to, size_t size)
+/* Whether what is wanted is there, or will never be. */
+static bool is_there(struct worker *w, uint32_t wanted, size_t size)
 {
-	unsigned char *at = to;
+	struct pipe_end *pipe = &w->pipe;
+
+	if (wanted == WANTS_ROOM)
+		return ring_room(&pipe->out, size) >= size;
+	return ring_has(&pipe->in, size) >= size || atomic_load(&pipe->shared->ends);
+}
+
+static bool look_a_while(struct worker *w, uint32_t wanted, size_t size)
+{
+	struct spin spin = {0};
+	bool found = false;
+
+	while (w->may_spin && !(found = is_there(w, wanted, size)) && spin_once(&spin, w->spin_ns))
+		;
+	if (found && w->spin_ns < WORKER_SPIN_NS)
+		w->spin_ns *= 2;
+	else if (!found && w->spin_ns > WORKER_SPIN_LEAST_NS)
+		w->spin_ns /= 2;
+	return found;
+}
+
+static void wait_until(struct worker *w, uint32_t wanted, size_t size)
+{
+	bool gone = false;
+
+	w->since = 0;
+	while (!is_there(w, wanted, size) && !look_a_while(w, wanted, size)) {
+		if (gone)
+			quit(w, 1); /* nobody is there to hear it */
+		pipe_want(&w->pipe, wanted);
+		if (!is_there(w, wanted, size))
+			gone = intro__pipe_answer(w->birth->bell, true) == -EPIPE;
+		pipe_got(&w->pipe);
+	}
+}
+
+/* Whole, or the pool wants no more of us. */
+static void read_exactly(struct worker *w, unsigned char *to, size_t size)
+{
+	struct ring_end *in = &w->pipe.in;
 
 	while (size) {
-		size_t have = w->end - w->begin, n = have < size ? have : size;
-		ssize_t got;
+		size_t n = size < PIECE_BYTES ? size : PIECE_BYTES;
 
-		memcpy(at, w->in + w->begin, n);
-		w->begin += n;
-		at += n;
+		if (ring_has(in, n) < n) {
+			wait_until(w, WANTS_DATA, n);
+			/* the last request came before it was said that there are no more */
+			if (ring_has(in, n) < n)
+				quit(w, 0);
+		}
+		intro__ring_take(in, to, n);
+		if (n == PIECE_BYTES)
+			ring_release(in);
+		to = to ? to + n : NULL;
 		size -= n;
-		if (!size)
-			return;
-		/* what is large goes to its place at once */
-		if (size >= sizeof(w->in)) {
-			got = receive(w->birth->fd, at, size);
-			if (got > 0) {
-				at += got;
-				size -= (size_t)got;
-			}
-		} else {
-			got = receive(w->birth->fd, w->in, sizeof(w->in));
-			w->begin = 0;
-			w->end = got > 0 ? (size_t)got : 0;
-		}
-		if (got <= 0) {
-			intro_mark_worker_stop(w->birth->executor->pool, w->birth->index);
-			intro__child_quit(0);
-		}
 	}
 }
 
-static void write_reply(struct worker *w, const struct wire_reply *reply, const char *text,
-			const void *data)
+static void write_reply(struct worker *w, const struct wire_reply *reply,
+			const struct wire_times *times, const struct call_state *state)
 {
-	struct iovec iov[3] = {{(void *)reply, sizeof(*reply)},
-			       {(void *)text, reply->text},
-			       {(void *)data, reply->size}};
-	struct msghdr message = {.msg_iov = iov, .msg_iovlen = 3};
+	struct ring_message message = {0};
 
-	while (message.msg_iovlen) {
-		ssize_t n = sendmsg(w->birth->fd, &message, MSG_NOSIGNAL);
+	intro__message_add(&message, reply, sizeof(*reply));
+	intro__message_add(&message, times, times ? sizeof(*times) : 0);
+	intro__message_add(&message, state->text, reply->text);
+	intro__message_add(&message, state->result.data, reply->size);
+	while (!intro__message_put(&w->pipe.out, &message))
+		wait_until(w, WANTS_ROOM,
+			   message.left < PIECE_BYTES ? ring_padded(message.left) + RING_ALIGN
+						      : PIECE_BYTES + RING_ALIGN);
+}
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			intro__child_quit(1); /* nobody is there to hear it */
-		while (message.msg_iovlen && (size_t)n >= message.msg_iov->iov_len) {
-			n -= (ssize_t)message.msg_iov->iov_len;
-			message.msg_iov++;
-			message.msg_iovlen--;
-		}
-		if (message.msg_iovlen) {
-			message.msg_iov->iov_base = (char *)message.msg_iov->iov_base + n;
-			message.msg_iov->iov_len -= (size_t)n;
-		}
-	}
+/* How long tasks take, for who decides how many to hand out ahead. */
+static void tell_length(struct worker *w, int64_t began, int64_t ended)
+{
+	if (!w->length_ns)
+		w->length_ns = ended - began;
+	w->length_ns += (ended - began - w->length_ns) / LENGTH_WEIGHT;
+	atomic_store_explicit(&w->pipe.shared->length_ns,
+			      w->length_ns < UINT32_MAX ? (uint32_t)w->length_ns : UINT32_MAX,
+			      memory_order_relaxed);
 }
 
 static void run(struct worker *w, intro_task_fn fn, const void *arg, size_t size, uint64_t task)
@@ -115,14 +151,14 @@ static void run(struct worker *w, intro_task_fn fn, const void *arg, size_t size
 				  .initial = w->initial,
 				  .runtime = &state};
 	struct wire_reply reply = {.task = task};
+	bool timed = w->birth->executor->timed && task;
+	struct wire_times times;
 
+	times.began = timed || !w->since ? intro__now() : w->since;
 	if (task)
 		intro_mark_start(task, w->birth->executor->pool);
-	if (w->birth->executor->timed)
-		reply.began = intro__now();
 	reply.code = fn(&call);
-	if (w->birth->executor->timed)
-		reply.ended = intro__now();
+	times.ended = intro__now();
 	if (task)
 		intro_mark_end(task, reply.code ? INTRO_STATUS_FAILED : INTRO_STATUS_OK, 0);
 	else
@@ -131,11 +167,14 @@ static void run(struct worker *w, intro_task_fn fn, const void *arg, size_t size
 		reply.text = (uint32_t)strlen(state.text);
 	else
 		reply.size = state.result.size;
+	w->since = times.ended;
+	if (task)
+		tell_length(w, times.began, times.ended);
 	if (task || reply.code)
-		write_reply(w, &reply, state.text, state.result.data);
-	free(state.result.data);
+		write_reply(w, &reply, timed ? &times : NULL, &state);
+	intro__call_free(&state);
 	if (!task && reply.code)
-		intro__child_quit(1);
+		quit(w, 1);
 }
 
 static int no_memory(struct intro_call *call)
@@ -144,36 +183,46 @@ static int no_memory(struct intro_call *call)
 	return -ENOMEM;
 }
 
-static void skip(struct worker *w, uint64_t size)
+static bool make_room(struct worker *w, size_t size)
 {
-	unsigned char away[4096];
+	if (size <= w->capacity)
+		return true;
+	free(w->payload);
+	w->payload = intro__bytes_alloc(size);
+	w->capacity = w->payload ? size : 0;
+	return w->payload;
+}
 
-	while (size) {
-		size_t n = size < sizeof(away) ? size : sizeof(away);
+/* false: the pool has taken it back. */
+static bool claim(struct wire_request *request)
+{
+	uint32_t is = CLAIM_PENDING;
 
-		read_exactly(w, away, n);
-		size -= n;
-	}
+	return atomic_compare_exchange_strong(&request->claim, &is, CLAIM_BEGUN);
 }
 
 static void run_next(struct worker *w)
 {
+	struct ring_end *in = &w->pipe.in;
 	struct wire_request request;
+	bool ours, fits;
 
-	read_exactly(w, &request, sizeof(request));
-	if (request.size > w->capacity) {
-		free(w->payload);
-		w->payload = malloc(request.size);
-		w->capacity = w->payload ? request.size : 0;
-	}
-	if (request.size > w->capacity) {
-		skip(w, request.size);
-		run(w, no_memory, NULL, 0, request.task);
+	if (ring_has(in, sizeof(request)) < sizeof(request))
+		wait_until(w, WANTS_DATA, sizeof(request));
+	if (ring_has(in, sizeof(request)) < sizeof(request))
+		quit(w, 0);
+	ours = claim(ring_place(in, in->at));
+	read_exactly(w, (unsigned char *)&request, sizeof(request));
+	fits = ours && make_room(w, request.size);
+	read_exactly(w, fits ? w->payload : NULL, request.size);
+	ring_next_message(in);
+	ring_release(in);
+	if (!ours)
 		return;
-	}
-	if (request.size)
-		read_exactly(w, w->payload, request.size);
-	run(w, request.fn, w->payload, request.size, request.task);
+	if (fits)
+		run(w, request.fn, w->payload, request.size, request.task);
+	else
+		run(w, no_memory, NULL, 0, request.task);
 	if (w->capacity > KEEP_BYTES) {
 		free(w->payload);
 		w->payload = NULL;
@@ -197,6 +246,9 @@ void intro__process_worker(const struct worker_birth *birth)
 	if (!w)
 		_exit(1);
 	w->birth = birth;
+	w->may_spin = birth->may_spin;
+	w->spin_ns = WORKER_SPIN_NS;
+	intro__pipe_open(&w->pipe, birth->pipe, true, birth->bell);
 	intro__worker_name(birth->executor, birth->index, w->name, sizeof(w->name));
 	intro__worker_name(birth->executor, birth->index, comm, sizeof(comm));
 	prctl(PR_SET_NAME, comm);

@@ -55,6 +55,22 @@ static inline struct future *queue_pop(struct queue *q)
 	return f;
 }
 
+/* All of `from` to the end of `to`. */
+static inline void queue_splice(struct queue *to, struct queue *from)
+{
+	if (!from->first)
+		return;
+	from->first->work.prev = to->last;
+	if (to->last)
+		to->last->work.next = from->first;
+	else
+		to->first = from->first;
+	to->last = from->last;
+	queue_count(to, queue_length(from));
+	from->first = from->last = NULL;
+	atomic_store_explicit(&from->n, 0, memory_order_relaxed);
+}
+
 /* Is f in q? In no queue both links are NULL, and it is not the first. */
 static inline bool queue_has(const struct queue *q, const struct future *f)
 {

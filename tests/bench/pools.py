@@ -35,7 +35,8 @@ PROCESS_ROWS = [("process_batch", "tasks/s of 8 bytes, all at once", False),
                 ("process_start", "submit to start, ns, p50", True),
                 ("map_1", "map, chunks of 1, items/s", False),
                 ("map_1000", "map, chunks of 1000, items/s", False),
-                ("large", "payloads of 64 MiB, MB/s", False)]
+                ("large", "payloads of 64 MiB, MB/s", False),
+                ("large_results", "results of 64 MiB, MB/s", False)]
 
 
 def run(argv):

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * graceful KIND MILLISECONDS: work on a pool for that long, half of whose tasks fail; then an
- * end as it should be. Status 0: every task ended as it had to (a pool's may be lost, too).
+ * graceful KIND MILLISECONDS: work on a pool for that long, or until SIGUSR1 where a batch follows
+ * the other, half of whose tasks fail; then an end as it should be. Status 0: every task ended as
+ * it had to (a pool's may be lost, too).
  */
 #include <errno.h>
 #include <signal.h>
@@ -18,6 +19,13 @@
 #define WORKERS 3
 #define BATCH 12
 #define MSEC 1000000ll
+
+static volatile sig_atomic_t enough;
+
+static void stop(int sig)
+{
+	enough = 1;
+}
 
 static int64_t now_ns(void)
 {
@@ -57,7 +65,7 @@ static int run_executor(int64_t end)
 	struct intro_future f[BATCH];
 	int wrong = !e;
 
-	while (!wrong && now_ns() < end) {
+	while (!wrong && !enough && now_ns() < end) {
 		for (int i = 0; i < BATCH; i++) {
 			intro_future_init(&f[i]);
 			wrong |= intro_executor_submit(e, &f[i], task, &i, sizeof(i)) != 0;
@@ -76,7 +84,7 @@ static int run_pool(int64_t end)
 	struct intro_future f[BATCH];
 	int wrong = !pool;
 
-	while (!wrong && now_ns() < end) {
+	while (!wrong && !enough && now_ns() < end) {
 		for (int i = 0; i < BATCH; i++) {
 			intro_future_init(&f[i]);
 			wrong |= intro_process_pool_apply_async(pool, &f[i], task, &i, sizeof(i)) !=
@@ -154,6 +162,7 @@ int main(int argc, char **argv)
 		{"service", run_service},
 	};
 
+	signal(SIGUSR1, stop);
 	for (size_t i = 0; argc == 3 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (!strcmp(kinds[i].name, argv[1]))
 			return kinds[i].run(now_ns() + atoll(argv[2]) * MSEC);

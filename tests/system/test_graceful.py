@@ -62,13 +62,24 @@ def descriptors(pid):
     return sorted(found)
 
 
-def settled(pid):
-    """The same when it has not changed for a while: who has just been seen alive may open some more."""
-    def twice():
-        first = descriptors(pid)
-        time.sleep(0.2)
-        return first if first == descriptors(pid) else None
-    return wait_for(twice)
+def is_named(pid):
+    """Whether a worker has given itself its name: it has closed what it inherited before."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as f:
+            return "/" in f.read()
+    except OSError:
+        return False
+
+
+def settled(what, seconds=1):
+    """What it gives once that has not changed for a second, however long that takes."""
+    end, since, last = time.monotonic() + PATIENCE, time.monotonic(), what()
+    while time.monotonic() < end and time.monotonic() - since < seconds:
+        time.sleep(0.02)
+        now = what()
+        if now != last or now is None:
+            since, last = time.monotonic(), now
+    return last
 
 
 def named_memory(pid):
@@ -108,7 +119,7 @@ class Program:
         self.process.stderr.close()
         stay = left
         if left:
-            wait_for(self.reaped_all, 10)
+            wait_for(self.reaped_all)
             stay = children(os.getpid())
             for child, _ in stay:
                 os.kill(child, signal.SIGKILL)
@@ -206,11 +217,12 @@ def is_replaced(program, victim, before):
 def killed_workers_are_replaced(kind, command):
     program = Program(*command)
     workers = program.workers()
-    before = settled(program.pid)
-    of_a_worker = settled(workers[-1]) if workers else None
+    wait_for(lambda: all(is_named(pid) for pid in workers))
+    before = settled(lambda: descriptors(program.pid))
+    of_a_worker = settled(lambda: descriptors(workers[-1])) if workers else None
     replaced = []
     for _ in range(4):
-        victim = living(program.pid)
+        victim = wait_for(lambda: living(program.pid))
         if not victim:
             break
         os.kill(victim[0], signal.SIGKILL)
@@ -219,14 +231,15 @@ def killed_workers_are_replaced(kind, command):
            f"{kind}: killed workers are replaced, no zombie, no descriptor is left",
            f"{replaced}, {before} {descriptors(program.pid)} {children(program.pid)}")
     newest = living(program.pid)
-    same = wait_for(lambda: newest and descriptors(newest[-1]) == of_a_worker, 5)
+    same = wait_for(lambda: newest and descriptors(newest[-1]) == of_a_worker)
     tap.ok(same, f"{kind}: a worker forked late has no descriptor of the others'",
            f"{of_a_worker} {descriptors(newest[-1]) if newest else None}")
     return program
 
 
 def pool_goes_on():
-    program = killed_workers_are_replaced("process pool", [HELPER, "pool", "8000"])
+    program = killed_workers_are_replaced("process pool", [HELPER, "pool", str(LONG)])
+    os.kill(program.pid, signal.SIGUSR1)  # it has worked long enough
     status, left, _, err = program.end()
     tap.ok(status == 0 and not left, "process pool: after that, a normal end",
            f"status {status}, left {left}\n{err}")

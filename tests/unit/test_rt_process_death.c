@@ -11,8 +11,11 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "runtime/process_private.h"
 
 #define TASKS 30
 
@@ -323,6 +326,81 @@ static void in_a_map(void **state)
 	intro_executor_free(e);
 }
 
+/* The rings that this worker shares with its pool. */
+static struct pipe_shared *find_pipe(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512], mode[8];
+	uintptr_t from, to, found = 0;
+
+	while (fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) == 3 && mode[3] == 's' &&
+		    to - from == sizeof(struct pipe_shared))
+			found = from;
+	fclose(maps);
+	return (struct pipe_shared *)found;
+}
+
+enum spoil { SPOIL_ALL, SPOIL_HEAD, SPOIL_TAIL, SPOIL_TEXT, SPOIL_TASK, SPOILS };
+
+/* Writes over what a worker with a bad pointer may write over, and lives on. */
+static int spoils(struct intro_call *call)
+{
+	struct pipe_shared *pipe = find_pipe();
+	uint64_t head = pipe->to_pool.head;
+	struct wire_reply *reply = (void *)(pipe->replies + head % RING_BYTES);
+
+	gate_wait(gate);
+	memset(reply, 0, sizeof(*reply));
+	reply->task = call->task;
+	switch (*(const enum spoil *)call->arg) {
+	case SPOIL_ALL:
+		memset(pipe, 0xff, sizeof(*pipe));
+		break;
+	case SPOIL_HEAD:
+		pipe->to_pool.head += RING_BYTES * 5;
+		break;
+	case SPOIL_TAIL:
+		pipe->to_worker.tail += RING_BYTES;
+		pipe->to_pool.head += RING_ALIGN;
+		break;
+	case SPOIL_TEXT:
+		reply->text = 60000;
+		pipe->to_pool.head += RING_ALIGN;
+		break;
+	default:
+		reply->task = call->task + 1;
+		pipe->to_pool.head += RING_ALIGN;
+		break;
+	}
+	/* the bell of a worker that is sane: what is tested is not who wakes whom */
+	for (int fd = 3; fd < 100; fd++)
+		send(fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	sleep_ms(100000);
+	return 0;
+}
+
+static void a_worker_that_spoils_its_rings(void **state)
+{
+	for (enum spoil how = SPOIL_ALL; how < SPOILS; how++) {
+		struct intro_executor *e = new_pool(2);
+		struct intro_error error;
+		struct intro_future f[2];
+
+		submit(e, &f[0], spoils, &how, sizeof(how));
+		submit(e, &f[1], sleeps_long, NULL, 0);
+		gate_open(gate);
+		for (int i = 0; i < 2; i++) {
+			assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, NULL), -EPIPE);
+			intro_future_error(&f[i], 0, &error);
+			assert_non_null(strstr(error.text, "sent an invalid reply"));
+			intro_future_destroy(&f[i]);
+		}
+		intro_executor_free(e);
+		assert_int_equal(count_children(), 0);
+	}
+}
+
 /* A process that makes a pool, tells its workers' pids, and is killed. */
 static void orphan_a_pool(int to)
 {
@@ -426,6 +504,7 @@ int main(void)
 		cmocka_unit_test(a_failing_initializer),
 		cmocka_unit_test(last_replies_count),
 		cmocka_unit_test(in_a_map),
+		cmocka_unit_test(a_worker_that_spoils_its_rings),
 		cmocka_unit_test(workers_die_with_their_parent),
 		cmocka_unit_test(no_descriptors_no_pool),
 		cmocka_unit_test(the_terminal_interrupts_the_parent_alone),

@@ -38,6 +38,12 @@
  * A worker that ends before its time, however, breaks the pool: the other workers are killed and
  * reaped, then all futures that are not done fail with -EPIPE and a text such as "worker resize/2
  * (tid 4123) was killed by signal 9 (SIGKILL) during task 17"; submit gives -EPIPE from then on.
+ *
+ * Requests and results go through memory that the pool shares with each worker. What a worker is
+ * handed ahead, so that it need not wait for its next task, waits behind the one it runs, and is
+ * RUNNING: it cannot be cancelled any more. Unless options.prefetch says how many, that is one
+ * task, or where tasks are short so many as take 200 us together (255 at most). When a task takes
+ * long all the same (1 ms), and another worker has nothing to do, that one gets what waits behind.
  */
 #include <introspect/future.h>
 
@@ -101,7 +107,8 @@ struct intro_executor_options {
 	int (*initializer)(struct intro_call *call); /* may store to call->initial */
 	void *initarg;				     /* call->arg of the initializer */
 	size_t initarg_size;
-	unsigned prefetch; /* process pool: tasks handed to a worker ahead; 0: 1 */
+	/* process pool: tasks handed to a worker ahead; 0: 1, or more where tasks are short */
+	unsigned prefetch;
 	/* process pool: after so many a worker ends, and a new one takes its place; 0: no limit */
 	unsigned max_tasks_per_worker;
 	/* All pools: */

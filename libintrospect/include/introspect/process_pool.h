@@ -47,7 +47,7 @@ struct intro_process_pool_options {
 	size_t initarg_size;
 	unsigned max_tasks_per_worker; /* then a new one takes its place; a chunk is one; 0: no
 					  limit */
-	unsigned prefetch;	       /* tasks handed to a worker ahead; 0: 1 */
+	unsigned prefetch; /* tasks handed to a worker ahead; 0: 1, or more where they are short */
 };
 
 /* NULL and errno: EINVAL, E2BIG (options from a newer header), ENOMEM, or fork's. */

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Ours: processes. Tasks with 8 bytes, one by one and as a map; and large payloads. */
+/*
+ * Ours: processes. Tasks with 8 bytes, one by one and as a process pool's map; large payloads, and
+ * large results.
+ */
 #include <string.h>
 
-#include <introspect/executor.h>
+#include <introspect/process_pool.h>
 
 #include "pools.h"
 
-#define TASKS 20000
+#define TASKS 100000
 #define SINGLES 2000
 #define LARGE ((size_t)64 << 20)
 #define LARGE_TASKS 8
@@ -26,6 +29,13 @@ static int square(struct intro_call *call)
 static int ignore(struct intro_call *call)
 {
 	return 0;
+}
+
+static char *large;
+
+static int give_back(struct intro_call *call)
+{
+	return intro_call_return(call, large, LARGE);
 }
 
 static int stamp(struct intro_call *call)
@@ -58,14 +68,29 @@ static int done(size_t index, const struct intro_result *result, const struct in
 	return error != NULL;
 }
 
-static double map(const uint64_t *numbers, size_t n, size_t chunk)
+static double map(struct intro_process_pool *mapper, const uint64_t *numbers, size_t n,
+		  size_t chunk)
 {
 	uint64_t begin = pool_now();
 
-	if (intro_executor_map(pool, square, numbers, n, sizeof(*numbers), chunk, INTRO_FOREVER,
-			       done, NULL))
+	if (intro_process_pool_map(mapper, square, numbers, n, sizeof(*numbers), chunk,
+				   INTRO_FOREVER, done, NULL))
 		abort();
 	return (double)n * 1e9 / (double)(pool_now() - begin);
+}
+
+static void maps(const uint64_t *numbers)
+{
+	struct intro_process_pool_options options = {.size = sizeof(options),
+						     .workers = POOL_WORKERS};
+	struct intro_process_pool *mapper = intro_process_pool_new(&options);
+
+	if (!mapper)
+		abort();
+	map(mapper, numbers, TASKS / 10, 1); /* warm */
+	printf("map_1 %.0f\n", map(mapper, numbers, TASKS, 1));
+	printf("map_1000 %.0f\n", map(mapper, numbers, TASKS, 1000));
+	intro_process_pool_free(mapper);
 }
 
 static double start(void)
@@ -92,25 +117,28 @@ int main(void)
 {
 	struct intro_executor_options options = {.size = sizeof(options), .workers = POOL_WORKERS};
 	uint64_t *numbers = calloc(TASKS, sizeof(*numbers));
-	char *large = malloc(LARGE);
 
+	large = malloc(LARGE);
 	futures = aligned_alloc(64, TASKS * sizeof(*futures));
 	list = calloc(TASKS, sizeof(*list));
-	pool = intro_process_executor_new(&options);
-	if (!futures || !list || !pool || !numbers || !large)
+	if (!futures || !list || !numbers || !large)
 		return 1;
-	memset(large, 1, LARGE);
+	memset(large, 1, LARGE); /* before the workers are forked: they have it, too */
+	pool = intro_process_executor_new(&options);
+	if (!pool)
+		return 1;
 	for (size_t i = 0; i < TASKS; i++)
 		list[i] = &futures[i];
 	run(TASKS / 10, square, numbers, sizeof(*numbers), sizeof(*numbers)); /* warm */
 	printf("process_batch %.0f\n",
 	       TASKS / run(TASKS, square, numbers, sizeof(*numbers), sizeof(*numbers)));
 	printf("process_start %.0f\n", start());
-	printf("map_1 %.0f\n", map(numbers, TASKS, 1));
-	printf("map_1000 %.0f\n", map(numbers, TASKS, 1000));
 	printf("large %.0f\n",
 	       (double)LARGE_TASKS * LARGE / 1e6 / run(LARGE_TASKS, ignore, large, LARGE, 0));
+	printf("large_results %.0f\n",
+	       (double)LARGE_TASKS * LARGE / 1e6 / run(LARGE_TASKS, give_back, large, 0, 0));
 	intro_executor_free(pool);
+	maps(numbers);
 	free(large);
 	free(numbers);
 	free(futures);

@@ -44,10 +44,16 @@ def mapped(pool, chunk):
     return MAPPED / (time.monotonic() - begin)
 
 
-def large(executor):
-    data = b"x" * LARGE
+DATA = b"x" * LARGE
+
+
+def give_back():
+    return DATA
+
+
+def large(executor, *call):
     begin = time.monotonic()
-    concurrent.futures.wait([executor.submit(empty, data) for _ in range(4)])
+    concurrent.futures.wait([executor.submit(*call) for _ in range(4)])
     return 4 * LARGE / 1e6 / (time.monotonic() - begin)
 
 
@@ -59,7 +65,8 @@ def main():
         rate(executor, square, 100)
         print("process_batch", rate(executor, square, TASKS))
         print("process_start", start(executor))
-        print("large", large(executor))
+        print("large", large(executor, empty, DATA))
+        print("large_results", large(executor, give_back))
     with multiprocessing.Pool(WORKERS) as pool:
         mapped(pool, 1000)
         print("map_1", mapped(pool, 1))
