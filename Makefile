@@ -197,10 +197,10 @@ bench-pools: deps-bench ## measure the worker pools against named peers
 	$(Q)tests/bench/pools.py
 deps-bench:
 	$(call install-missing,$(DEB_BENCH))
-POOL_PROGRAMS := $(addprefix build/bench/pools/,introspect processes glib uv omp tbb)
+POOL_PROGRAMS := $(addprefix build/bench/pools/,introspect marks processes glib uv omp tbb)
 pool-programs: $(POOL_PROGRAMS)
-build/bench/pools/introspect build/bench/pools/processes: POOL_LIBS = build/lib/libintrospect-rt.a
-build/bench/pools/introspect build/bench/pools/processes: build/lib/libintrospect-rt.a
+build/bench/pools/introspect build/bench/pools/marks build/bench/pools/processes: POOL_LIBS = build/lib/libintrospect-rt.a
+build/bench/pools/introspect build/bench/pools/marks build/bench/pools/processes: build/lib/libintrospect-rt.a
 build/bench/pools/glib: POOL_LIBS = $(shell pkg-config --cflags --libs glib-2.0)
 build/bench/pools/uv: POOL_LIBS = -luv
 build/bench/pools/omp: POOL_LIBS = -fopenmp

@@ -58,8 +58,8 @@ int intro__executor_options(struct intro_executor_options *options,
 	return intro__options_take(options, sizeof(*options), given);
 }
 
-int intro__executor_init(struct intro_executor *executor, const struct intro_executor_ops *ops,
-			 const struct intro_executor_options *options, enum intro_pool_kind kind)
+int intro__executor_init_in(struct intro_executor *executor, const struct intro_executor_ops *ops,
+			    const struct intro_executor_options *options, uint32_t pool)
 {
 	const char *name = options->name && *options->name ? options->name : "pool";
 
@@ -76,15 +76,30 @@ int intro__executor_init(struct intro_executor *executor, const struct intro_exe
 	executor->timed = options->timed;
 	executor->held_as = options->waiters_help ? FUTURE_GUESTS : 0;
 	snprintf(executor->name, sizeof(executor->name), "%s", name);
-	executor->pool = intro__pool_claim(executor->name, executor->workers, kind);
+	executor->pool = pool;
 	return 0;
 }
 
-void intro__executor_fini(struct intro_executor *executor)
+int intro__executor_init(struct intro_executor *executor, const struct intro_executor_ops *ops,
+			 const struct intro_executor_options *options, enum intro_pool_kind kind)
+{
+	int err = intro__executor_init_in(executor, ops, options, 0);
+
+	if (!err)
+		executor->pool = intro__pool_claim(executor->name, executor->workers, kind);
+	return err;
+}
+
+void intro__executor_fini_in(struct intro_executor *executor)
 {
 	/* acquire: what a visitor did is done */
 	while (atomic_load_explicit(&executor->visitors, memory_order_acquire))
 		sched_yield();
+}
+
+void intro__executor_fini(struct intro_executor *executor)
+{
+	intro__executor_fini_in(executor);
 	intro__pool_release(executor->pool);
 }
 

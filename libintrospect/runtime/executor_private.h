@@ -88,6 +88,19 @@ static inline int intro__executor_call(struct intro_executor *executor, intro_ta
 	return executor->run ? executor->run(executor, fn, call) : fn(call);
 }
 
+/* What a thread that runs tasks of an executor is to them: a worker, or a guest. */
+struct seat {
+	struct intro_executor *executor;
+	const char *name;
+	unsigned index;
+	void *initial;
+	struct intro__counts counts;
+	struct seat *outer; /* of the same thread: which it was in before (thread_run.c) */
+};
+
+/* Runs a task that was taken from the queue, or tells it that it was cancelled. */
+void intro__seat_run(struct seat *seat, struct future *future);
+
 /* A run of a task as the runtime sees it: behind intro_call.runtime. */
 struct call_state {
 	bool copies; /* results are copied: the worker is another process */
@@ -118,6 +131,10 @@ unsigned intro__usable_cpus(void);
 int intro__executor_init(struct intro_executor *executor, const struct intro_executor_ops *ops,
 			 const struct intro_executor_options *options, enum intro_pool_kind kind);
 void intro__executor_fini(struct intro_executor *executor);
+/* The same for one that is of a pool which was there before it, and stays. */
+int intro__executor_init_in(struct intro_executor *executor, const struct intro_executor_ops *ops,
+			    const struct intro_executor_options *options, uint32_t pool);
+void intro__executor_fini_in(struct intro_executor *executor);
 /* Why the pool is broken, copied under its lock; `error` may be NULL. Returns the code; 0: sound.
  */
 int intro__executor_broken(pthread_mutex_t *lock, const struct intro_error *broken,

@@ -17,14 +17,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <introspect/loop.h>
-#include <introspect/mark.h>
-
-#include "futex.h"
+#include "loop_private.h"
 #include "marks_private.h"
 
 #define EVENTS_A_TURN 64
-#define EVENT_BYTES 32
 
 struct watch {
 	struct watch *next;
@@ -43,17 +39,6 @@ struct handler {
 	char event[];
 };
 
-/* One call; the first of fn, handle, watch that is set tells which. */
-struct call {
-	struct call *next;
-	uint64_t task;
-	intro_loop_fn fn;
-	intro_handler_fn handle;
-	struct watch *watch;
-	void *arg, *data;
-	char event[EVENT_BYTES];
-};
-
 struct timer {
 	struct timer *next; /* by time, then by number */
 	uint64_t number;
@@ -61,32 +46,22 @@ struct timer {
 	struct call *call;
 };
 
-struct intro_loop {
-	uint32_t pool;
-	int epoll, wake; /* wake: an eventfd */
-	uint32_t soon_name, timer_name, ready_name;
-	_Atomic(const char *) runs_on; /* a thread's `here`; NULL: does not run */
-	_Atomic bool stopping;
-	pthread_mutex_t lock; /* guards first, last */
-	struct call *first, *last;
-	struct timer *timers;
-	uint64_t timer_number;
-	uint64_t running; /* the task of the callback that runs; 0: none. The loop's thread */
-	struct handler *handlers;
-	struct watch *watches;
-};
-
 /* Its address is the thread. */
 static __thread char here __attribute__((tls_model("initial-exec")));
 
-static bool is_foreign(struct intro_loop *loop)
+bool intro__loop_is_foreign(struct intro_loop *loop)
 {
 	const char *runs_on = atomic_load_explicit(&loop->runs_on, memory_order_acquire);
 
 	return runs_on && runs_on != &here;
 }
 
-static void wake(struct intro_loop *loop)
+static bool is_foreign(struct intro_loop *loop)
+{
+	return intro__loop_is_foreign(loop);
+}
+
+void intro__loop_wake(struct intro_loop *loop)
 {
 	uint64_t one = 1;
 	int saved = errno;
@@ -96,27 +71,70 @@ static void wake(struct intro_loop *loop)
 	errno = saved;
 }
 
-static void queue(struct intro_loop *loop, struct call *call, uint32_t name)
+void intro__loop_queue(struct intro_loop *loop, struct call *call, uint32_t name)
 {
 	call->next = NULL;
-	call->task = intro_mark_task();
-	pthread_mutex_lock(&loop->lock);
+	if (!call->task)
+		call->task = intro_mark_task();
 	intro_mark_submit(call->task, loop->pool, name);
 	if (loop->last)
 		loop->last->next = call;
 	else
 		loop->first = call;
 	loop->last = call;
+}
+
+static void queue(struct intro_loop *loop, struct call *call, uint32_t name)
+{
+	pthread_mutex_lock(&loop->lock);
+	intro__loop_queue(loop, call, name);
 	pthread_mutex_unlock(&loop->lock);
 }
 
-static struct call *take_all(struct intro_loop *loop)
+static struct call **find_call(struct call **at, struct future *f)
+{
+	while (*at && (!(*at)->future || (f && (*at)->future != f)))
+		at = &(*at)->next;
+	return at;
+}
+
+struct call *intro__loop_unqueue(struct intro_loop *loop, struct future *f)
+{
+	struct call **at, *call;
+
+	pthread_mutex_lock(&loop->lock);
+	at = find_call(&loop->turn, f);
+	if (!*at)
+		at = find_call(&loop->first, f);
+	call = *at;
+	if (call)
+		*at = call->next;
+	if (call && call == loop->last) {
+		loop->last = NULL;
+		for (struct call *left = loop->first; left; left = left->next)
+			loop->last = left;
+	}
+	pthread_mutex_unlock(&loop->lock);
+	return call;
+}
+
+/* What is queued by now is the turn's. */
+static void begin_turn(struct intro_loop *loop)
+{
+	pthread_mutex_lock(&loop->lock);
+	loop->turn = loop->first;
+	loop->first = loop->last = NULL;
+	pthread_mutex_unlock(&loop->lock);
+}
+
+static struct call *next_call(struct intro_loop *loop)
 {
 	struct call *call;
 
 	pthread_mutex_lock(&loop->lock);
-	call = loop->first;
-	loop->first = loop->last = NULL;
+	call = loop->turn;
+	if (call)
+		loop->turn = call->next;
 	pthread_mutex_unlock(&loop->lock);
 	return call;
 }
@@ -129,6 +147,12 @@ static bool is_queued(struct intro_loop *loop)
 	queued = loop->first;
 	pthread_mutex_unlock(&loop->lock);
 	return queued;
+}
+
+void intro__loop_settled(struct intro_loop *loop)
+{
+	atomic_fetch_add(&loop->settled, 1);
+	intro__futex_wake(&loop->settled);
 }
 
 /* --- making and freeing -------------------------------------------------------------------------
@@ -165,10 +189,10 @@ struct intro_loop *intro_loop_new(const char *name)
 
 static void free_calls(struct intro_loop *loop)
 {
-	struct call *call = take_all(loop), *next;
+	struct call *call;
 
-	for (; call; call = next) {
-		next = call->next;
+	begin_turn(loop);
+	while ((call = next_call(loop))) {
 		intro_mark_cancel(call->task, loop->pool);
 		if (call->watch && call->watch->removed)
 			free(call->watch);
@@ -230,7 +254,7 @@ int intro_loop_call_soon_threadsafe(struct intro_loop *loop, intro_loop_fn fn, v
 		return -ENOMEM;
 	queue(loop, call, loop->soon_name);
 	if (is_foreign(loop))
-		wake(loop);
+		intro__loop_wake(loop);
 	return 0;
 }
 
@@ -470,14 +494,18 @@ static void run_watch(struct watch *watch)
 static void run_call(struct intro_loop *loop, struct call *call)
 {
 	loop->running = call->task;
-	intro_mark_start(call->task, loop->pool);
-	if (call->fn)
-		call->fn(call->arg);
-	else if (call->handle)
-		call->handle(call->event, call->data, call->arg);
-	else
-		run_watch(call->watch);
-	intro_mark_end(call->task, INTRO_STATUS_OK, INTRO_END_RESULT);
+	if (call->future) {
+		intro__loop_run_future(loop, call->future);
+	} else {
+		intro_mark_start(call->task, loop->pool);
+		if (call->fn)
+			call->fn(call->arg);
+		else if (call->handle)
+			call->handle(call->event, call->data, call->arg);
+		else
+			run_watch(call->watch);
+		intro_mark_end(call->task, INTRO_STATUS_OK, INTRO_END_RESULT);
+	}
 	loop->running = 0;
 	free(call);
 }
@@ -523,16 +551,15 @@ static int poll_ready(struct intro_loop *loop, int timeout)
 
 static int turn(struct intro_loop *loop, bool until_idle)
 {
-	struct call *call, *next;
+	struct call *call;
 	int err = poll_ready(loop, timeout_ms(loop, until_idle));
 
 	if (err)
 		return err;
 	queue_due(loop);
-	for (call = take_all(loop); call; call = next) {
-		next = call->next;
+	begin_turn(loop);
+	while ((call = next_call(loop)))
 		run_call(loop, call);
-	}
 	return 0;
 }
 
@@ -554,6 +581,7 @@ static int run(struct intro_loop *loop, bool until_idle)
 	atomic_store(&loop->stopping, false);
 	intro_mark_worker_stop(loop->pool, 0);
 	atomic_store_explicit(&loop->runs_on, NULL, memory_order_release);
+	intro__loop_settled(loop);
 	return err;
 }
 
@@ -570,5 +598,5 @@ int intro_loop_run_until_idle(struct intro_loop *loop)
 void intro_loop_stop(struct intro_loop *loop)
 {
 	atomic_store(&loop->stopping, true);
-	wake(loop);
+	intro__loop_wake(loop);
 }

@@ -90,7 +90,7 @@ void intro__thread_wake(struct thread_worker *w)
 /* Having got a task: the next is called if there is more. */
 static void stop_searching(struct thread_worker *w)
 {
-	struct thread_pool *pool = w->seat.pool;
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	struct thread_worker *next;
 	uint64_t idle = atomic_fetch_sub(&pool->idle, IDLE_SEARCHING);
 
@@ -106,7 +106,7 @@ static void stop_searching(struct thread_worker *w)
 /* Whether w may look a while: it is the one who searches (now). */
 static bool may_look(struct thread_worker *w)
 {
-	struct thread_pool *pool = w->seat.pool;
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	uint64_t idle = atomic_load_explicit(&pool->idle, memory_order_relaxed);
 
 	if (!(pool->base.held_as & FUTURE_SPINS))
@@ -120,7 +120,7 @@ static bool may_look(struct thread_worker *w)
 /* The queue was empty. Returns when there may be something to do again. */
 static void sleep_until_woken(struct thread_worker *w)
 {
-	struct thread_pool *pool = w->seat.pool;
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	uint64_t change = IDLE_SLEEPING - (w->searching ? IDLE_SEARCHING : 0);
 
 	pthread_mutex_lock(&pool->lock);
@@ -152,15 +152,16 @@ static struct future *pop_task(struct thread_pool *pool)
 
 static struct future *look_a_while(struct thread_worker *w)
 {
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	struct spin spin = {0};
 	struct future *f;
 
 	do {
-		for (unsigned i = 0; i < w->seat.pool->pauses_a_look; i++)
+		for (unsigned i = 0; i < pool->pauses_a_look; i++)
 			pause_cpu();
-		f = pop_task(w->seat.pool);
+		f = pop_task(pool);
 	} while (!f && spin_once(&spin, w->spin_ns) &&
-		 !atomic_load_explicit(&w->seat.pool->over, memory_order_relaxed));
+		 !atomic_load_explicit(&pool->over, memory_order_relaxed));
 	if (f && w->spin_ns < WORKER_SPIN_NS)
 		w->spin_ns *= 2;
 	else if (!f && w->spin_ns > WORKER_SPIN_LEAST_NS)
@@ -171,7 +172,7 @@ static struct future *look_a_while(struct thread_worker *w)
 /* NULL: the pool is over and nothing is left to do, or this worker is to leave. */
 static struct future *next_task(struct thread_worker *w)
 {
-	struct thread_pool *pool = w->seat.pool;
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	struct future *f;
 	bool over;
 
@@ -233,7 +234,7 @@ static void wake_all(struct thread_pool *pool)
 
 static int run_initializer(struct thread_worker *w)
 {
-	struct thread_pool *pool = w->seat.pool;
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	struct intro_error error;
 	int code = intro__seat_initialize(&w->seat, &error);
 
@@ -252,7 +253,7 @@ static int run_initializer(struct thread_worker *w)
 static void *worker_main(void *arg)
 {
 	struct thread_worker *w = arg;
-	struct thread_pool *pool = w->seat.pool;
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	char comm[16];
 	struct future *f;
 	int err;
@@ -297,7 +298,7 @@ int intro__thread_start_worker(struct thread_pool *pool)
 
 	if (!w)
 		return 0; /* the one who leaves has not left its slot yet */
-	w->seat.pool = pool;
+	w->seat.executor = &pool->base;
 	w->seat.name = w->name;
 	w->seat.index = (unsigned)(w - pool->worker);
 	w->seat.initial = NULL;

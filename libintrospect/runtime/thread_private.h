@@ -16,16 +16,6 @@
 #define IDLE_LIVE ((uint64_t)1 << 48)	  /* there at all */
 #define IDLE_COUNT(idle, what) ((unsigned)((idle) / (what)) & 0xffff)
 
-/* What a thread that runs a task of a pool is to that task: a worker, or a guest. */
-struct seat {
-	struct thread_pool *pool;
-	const char *name;
-	unsigned index;
-	void *initial;
-	struct intro__counts counts;
-	struct seat *outer; /* of the same thread: which it was in before */
-};
-
 enum worker_slot {
 	SLOT_FREE = 0,
 	SLOT_USED = 1,
@@ -96,8 +86,6 @@ void intro__seat_leave(struct seat *seat);
 bool intro__seat_in(const struct thread_pool *pool);
 /* Calls the initializer; seat->initial is what it left. */
 int intro__seat_initialize(struct seat *seat, struct intro_error *error);
-/* Runs a task that was taken from the queue, or tells it that it was cancelled. */
-void intro__seat_run(struct seat *seat, struct future *future);
 
 /* As Python's pool: a new worker only when none is idle; a dynamic one: or nearly. */
 bool intro__thread_is_short(struct thread_pool *pool, uint64_t idle);

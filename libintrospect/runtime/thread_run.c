@@ -45,7 +45,7 @@ static struct seat *seat_of(const struct thread_pool *pool)
 {
 	struct seat *seat = self.seat;
 
-	while (seat && seat->pool != pool)
+	while (seat && seat->executor != &pool->base)
 		seat = seat->outer;
 	return seat;
 }
@@ -68,7 +68,7 @@ static void call_init(struct intro_call *call, struct seat *seat, struct call_st
 
 int intro__seat_initialize(struct seat *seat, struct intro_error *error)
 {
-	struct intro_executor *executor = &seat->pool->base;
+	struct intro_executor *executor = seat->executor;
 	struct call_state state;
 	struct intro_call call;
 	int code;
@@ -88,7 +88,7 @@ int intro__seat_initialize(struct seat *seat, struct intro_error *error)
 
 void intro__seat_run(struct seat *seat, struct future *f)
 {
-	struct intro_executor *executor = &seat->pool->base;
+	struct intro_executor *executor = seat->executor;
 	struct future_end end;
 	struct intro_error error;
 	struct call_state state;
@@ -129,7 +129,7 @@ void intro__seat_run(struct seat *seat, struct future *f)
  */
 
 struct guest {
-	struct seat seat; /* pool NULL: not inside */
+	struct seat seat; /* executor NULL: not inside */
 	uint64_t took;
 	bool announced; /* to a tracer, as a worker */
 };
@@ -137,7 +137,7 @@ struct guest {
 static void guest_enter(struct guest *guest, struct thread_pool *pool)
 {
 	/* one by one: a compiler that clears the whole at once does it with a slow instruction */
-	guest->seat.pool = pool;
+	guest->seat.executor = &pool->base;
 	guest->seat.name = pool->guest;
 	guest->seat.index = pool->base.workers;
 	guest->seat.initial = NULL;
@@ -159,7 +159,7 @@ static void add(_Atomic uint64_t *to, const _Atomic uint64_t *what)
 
 static void guest_leave(struct guest *guest)
 {
-	struct thread_pool *pool = guest->seat.pool;
+	struct thread_pool *pool = intro__thread_pool(guest->seat.executor);
 	struct intro__counts *counts = &guest->seat.counts;
 	uint64_t executed = atomic_load_explicit(&counts->executed, memory_order_relaxed);
 
@@ -179,7 +179,7 @@ static void guest_leave(struct guest *guest)
 		atomic_fetch_add(&pool->guests_left, 1);
 		intro__futex_wake(&pool->guests_left);
 	}
-	guest->seat.pool = NULL;
+	guest->seat.executor = NULL;
 }
 
 static bool may_help(void)
@@ -201,7 +201,7 @@ static void help_with(struct future *f, struct guest *guest)
 	if (!seat && !(word & FUTURE_GUESTS))
 		return;
 	if (!seat) {
-		if (guest->seat.pool)
+		if (guest->seat.executor)
 			guest_leave(guest);
 		guest_enter(guest, pool);
 		seat = &guest->seat;
@@ -223,10 +223,10 @@ void intro__help(struct intro_future *const *futures, size_t n)
 
 	if (!may_help())
 		return;
-	guest.seat.pool = NULL;
+	guest.seat.executor = NULL;
 	/* workers take the oldest first: the last ones are where nobody is in the way */
 	while (n-- > 0)
 		help_with(intro__future(futures[n]), &guest);
-	if (guest.seat.pool)
+	if (guest.seat.executor)
 		guest_leave(&guest);
 }

@@ -19,7 +19,7 @@ BUILD = os.path.join(ROOT, "build/bench/pools")
 PYTHON = [sys.executable, os.path.join(ROOT, "tests/bench/pools/python.py")]
 HELPING = "introspect, waiters help"
 THREADS = {"introspect": [f"{BUILD}/introspect"],
-           HELPING: [f"{BUILD}/introspect", "help"], "GThreadPool": [f"{BUILD}/glib"],
+           HELPING: [f"{BUILD}/introspect", "1", "help"], "GThreadPool": [f"{BUILD}/glib"],
            "libuv": [f"{BUILD}/uv"], "oneTBB": [f"{BUILD}/tbb"], "libgomp": [f"{BUILD}/omp"],
            "Python": PYTHON}
 # of these the submitter runs tasks too, so they are compared with ours that lets it
@@ -31,6 +31,9 @@ THREAD_ROWS = [("batch", "empty tasks/s, 50 000 at once", False),
                ("start", "submit to start, one at a time, ns", True),
                ("fan", "fan-outs of 16 short tasks/s", False),
                ("skewed", "tasks/s, 1 of 64 256 times as long", False)]
+# the same pool with as many workers as there are, or should be, CPUs; and with more
+CROWDS = {"introspect": [f"{BUILD}/introspect"], "8 workers": [f"{BUILD}/introspect", "8"]}
+CROWD_ROWS = THREAD_ROWS + [("idle", "CPU time of an idle second, us", True)]
 PROCESS_ROWS = [("process_batch", "tasks/s of 8 bytes, all at once", False),
                 ("process_start", "submit to start, ns, p50", True),
                 ("map_1", "map, chunks of 1, items/s", False),
@@ -80,6 +83,10 @@ def main():
     print("## Worker pools\n\nTwo workers. Of oneTBB, libgomp and ours whose waiters help the submitter "
           f"is one of them; these are compared with each other. {rounds} rounds, in turns.\n")
     table(medians(THREADS, rounds), THREAD_ROWS)
+    print("### More workers than CPUs\n")
+    table(medians(CROWDS, rounds), CROWD_ROWS)
+    marks = statistics.median(run([f"{BUILD}/marks"])["marks"] for _ in range(rounds))
+    print(f"Marks on, tasks of 10 us: {100 * (marks - 1):+.1f} % time (target: at most 5)\n")
     table(medians(PROCESSES, rounds), PROCESS_ROWS)
 
 

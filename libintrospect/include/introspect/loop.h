@@ -22,8 +22,7 @@
  * does not run, by one thread at a time. Not across fork.
  * Errors are negative errno values; after one nothing has changed.
  */
-#include <stddef.h>
-#include <stdint.h>
+#include <introspect/executor.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -40,7 +39,8 @@ typedef void (*intro_ready_fn)(int fd, uint32_t events, void *arg);
 
 /* NULL and errno. The name is that of the pool which reports show; NULL: "loop". */
 struct intro_loop *intro_loop_new(const char *name);
-/* It does not run. What is queued is cancelled; descriptors stay open. NULL is fine. */
+/* It does not run, and has no executor. What is queued is cancelled; descriptors stay open. NULL is
+ * fine. */
 void intro_loop_free(struct intro_loop *loop);
 
 /*
@@ -69,6 +69,17 @@ int intro_loop_call_later(struct intro_loop *loop, int64_t delay_ns, intro_loop_
 			  uint64_t *timer);
 /* 0; -ENOENT when there is no such timer, or it was due already. */
 int intro_loop_cancel(struct intro_loop *loop, uint64_t timer);
+
+/*
+ * The loop as an executor, for all that takes one: tasks run on the loop's thread, in the queue
+ * with its callbacks, and anybody may submit at any time. Of the options name (of its one worker),
+ * check_and_reject and timed count; NULL: none of them. NULL and errno: EINVAL: more than
+ * one worker, an initializer, waiters_help; EEXIST: there is one already; ENOMEM. What runs on the
+ * loop must not wait for its tasks, which run when it is over. A shutdown waits for them only while
+ * another thread runs the loop; free, before the loop is freed, cancels those that are left then.
+ */
+struct intro_executor *intro_loop_executor_new(struct intro_loop *loop,
+					       const struct intro_executor_options *options);
 
 /*
  * Handlers of an event, by its name; several, called in the order in which they were added. The

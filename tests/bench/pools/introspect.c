@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Ours: threads, each task with a future of its own. */
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <unistd.h>
+
 #include <introspect/executor.h>
 
 #include "pools.h"
@@ -26,14 +30,30 @@ void pool_run(size_t n, void (*fn)(size_t i))
 		intro_future_destroy(&futures[i]);
 }
 
+/* CPU time of a second in which nobody submits, us; the last look for tasks is over by then. */
+static void measure_idleness(void)
+{
+	struct rusage before, after;
+
+	pool_run(POOL_BATCH, task_empty);
+	usleep(100000);
+	getrusage(RUSAGE_SELF, &before);
+	sleep(1);
+	getrusage(RUSAGE_SELF, &after);
+	timersub(&after.ru_utime, &before.ru_utime, &after.ru_utime);
+	timersub(&after.ru_stime, &before.ru_stime, &after.ru_stime);
+	timeradd(&after.ru_utime, &after.ru_stime, &after.ru_utime);
+	printf("idle %ld\n", after.ru_utime.tv_sec * 1000000 + after.ru_utime.tv_usec);
+}
+
+/* usage: introspect [workers [help]] */
 int main(int argc, char **argv)
 {
-	struct intro_executor_options options = {.size = sizeof(options), .workers = POOL_WORKERS};
-
-	if (argc > 1) {
-		options.workers = POOL_WORKERS - 1;
-		options.waiters_help = true;
-	}
+	struct intro_executor_options options = {
+		.size = sizeof(options),
+		.workers = argc > 1 ? (unsigned)atoi(argv[1]) : POOL_WORKERS,
+		.waiters_help = argc > 2,
+	};
 
 	futures = aligned_alloc(64, POOL_BATCH * sizeof(*futures));
 	list = calloc(POOL_BATCH, sizeof(*list));
@@ -43,6 +63,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < POOL_BATCH; i++)
 		list[i] = &futures[i];
 	pools_measure();
+	measure_idleness();
 	intro_executor_free(pool);
 	free(futures);
 	free(list);
