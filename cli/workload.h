@@ -118,6 +118,7 @@ int workload_sums_run(struct workload_run *run);
 int workload_heartbeat_run(struct workload_run *run);
 int workload_producers_run(struct workload_run *run);
 int workload_replace_run(struct workload_run *run);
+int workload_shared_run(struct workload_run *run);
 int workload_service_run(struct workload_run *run);
 
 /* One line on stderr; returns the exit status. */

@@ -41,8 +41,7 @@ static void lock(struct intro_mutex *mutex)
 	intro_mutex_acquire(mutex, INTRO_FOREVER);
 }
 
-/* --- life --------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static bool is_seqpacket(int fd)
 {
@@ -173,8 +172,7 @@ bool intro_connection_writable(const struct intro_connection *c)
 	return c->ways & INTRO_CONNECTION_WRITES;
 }
 
-/* --- sending -----------------------------------------------------------------------------------
- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 /* The lock is held. */
 static int check_sends(const struct intro_connection *c)
@@ -237,8 +235,7 @@ int intro_connection_send_fd(struct intro_connection *c, int fd)
 	return err;
 }
 
-/* --- receiving ---------------------------------------------------------------------------------
- */
+/* --- receiving -------------------------------------------------------------------------------- */
 
 static int check_receives(const struct intro_connection *c)
 {

@@ -49,8 +49,7 @@ struct intro_manager {
 	int control, pidfd;
 };
 
-/* --- connections -------------------------------------------------------------------------------
- */
+/* --- connections ------------------------------------------------------------------------------ */
 
 static void link_free(struct link *link)
 {
@@ -150,8 +149,7 @@ static void link_give_back(struct intro_manager *m, struct link *link)
 	link_free(link);
 }
 
-/* --- calls -------------------------------------------------------------------------------------
- */
+/* --- calls ------------------------------------------------------------------------------------ */
 
 struct bytes {
 	const void *data;
@@ -285,8 +283,7 @@ static int call_for(struct intro_manager *m, struct manager_request request, str
 	return call(m, &request, key, nothing, &answer);
 }
 
-/* --- life --------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 /* Its control says whether it serves, or it ends. */
 static int hear_birth(const struct intro_manager *m)
@@ -457,8 +454,7 @@ void intro_manager_free(struct intro_manager *m)
 	free(m);
 }
 
-/* --- any object --------------------------------------------------------------------------------
- */
+/* --- any object ------------------------------------------------------------------------------- */
 
 int intro_manager_make(struct intro_manager *m, enum intro_manager_kind kind, uint64_t capacity,
 		       uint64_t *object)
@@ -508,8 +504,7 @@ bool intro_manager_unpack(const void **at, size_t *left, const void **data, size
 	return true;
 }
 
-/* --- list --------------------------------------------------------------------------------------
- */
+/* --- list ------------------------------------------------------------------------------------- */
 
 #define REQUEST(OP, OBJECT, ...)                                                                   \
 	((struct manager_request){.op = (OP), .object = (OBJECT), __VA_ARGS__})
@@ -548,8 +543,7 @@ int intro_manager_list_items(struct intro_manager *m, uint64_t list, void **pack
 	return call_for(m, REQUEST(OP_LIST_ITEMS, list), nothing, packed, size);
 }
 
-/* --- dict --------------------------------------------------------------------------------------
- */
+/* --- dict ------------------------------------------------------------------------------------- */
 
 int intro_manager_dict_set(struct intro_manager *m, uint64_t dict, const void *key, size_t key_size,
 			   const void *data, size_t size)
@@ -579,8 +573,7 @@ int intro_manager_dict_keys(struct intro_manager *m, uint64_t dict, void **packe
 	return call_for(m, REQUEST(OP_DICT_KEYS, dict), nothing, packed, size);
 }
 
-/* --- value -------------------------------------------------------------------------------------
- */
+/* --- value ------------------------------------------------------------------------------------ */
 
 int intro_manager_value_set(struct intro_manager *m, uint64_t value, const void *data, size_t size)
 {
@@ -597,8 +590,7 @@ int intro_manager_value_add(struct intro_manager *m, uint64_t value, int64_t by,
 	return call_simply(m, OP_VALUE_ADD, value, by, now);
 }
 
-/* --- queue -------------------------------------------------------------------------------------
- */
+/* --- queue ------------------------------------------------------------------------------------ */
 
 int intro_manager_queue_put(struct intro_manager *m, uint64_t queue, const void *data, size_t size,
 			    int64_t timeout_ns)
@@ -624,8 +616,7 @@ int intro_manager_queue_join(struct intro_manager *m, uint64_t queue, int64_t ti
 	return call_timed(m, OP_QUEUE_JOIN, queue, timeout_ns);
 }
 
-/* --- lock and event ----------------------------------------------------------------------------
- */
+/* --- lock and event --------------------------------------------------------------------------- */
 
 int intro_manager_lock_acquire(struct intro_manager *m, uint64_t lock, int64_t timeout_ns)
 {

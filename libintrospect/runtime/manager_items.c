@@ -17,8 +17,7 @@ static unsigned char *pack(unsigned char *to, const void *data, size_t size)
 	return to + sizeof(wide) + size;
 }
 
-/* --- list --------------------------------------------------------------------------------------
- */
+/* --- list ------------------------------------------------------------------------------------- */
 
 static int list_make_room(struct objects *objects, struct list *list)
 {
@@ -130,8 +129,7 @@ void intro__list_clear(struct objects *objects, struct list *list)
 	*list = (struct list){0};
 }
 
-/* --- dict --------------------------------------------------------------------------------------
- */
+/* --- dict ------------------------------------------------------------------------------------- */
 
 static int compare_keys(const void *a, const void *b)
 {

@@ -15,8 +15,7 @@ struct client_list *intro__object_waiters(struct object *object)
 	return &object->waiters;
 }
 
-/* --- memory ------------------------------------------------------------------------------------
- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 int intro__charge(struct objects *objects, size_t n)
 {
@@ -95,8 +94,7 @@ int intro__item_reply(struct call *call, const struct item *item)
 	return intro__reply_commit(call, 0);
 }
 
-/* --- value -------------------------------------------------------------------------------------
- */
+/* --- value ------------------------------------------------------------------------------------ */
 
 static int value_set(struct call *call)
 {
@@ -141,8 +139,7 @@ static int value_add(struct call *call)
 	return 0;
 }
 
-/* --- queue -------------------------------------------------------------------------------------
- */
+/* --- queue ------------------------------------------------------------------------------------ */
 
 static struct hold *hold_of(const struct queue *q, const struct peer *peer)
 {
@@ -237,8 +234,7 @@ static void queue_clear(struct objects *objects, struct queue *q)
 	q->n = 0;
 }
 
-/* --- lock and event ----------------------------------------------------------------------------
- */
+/* --- lock and event --------------------------------------------------------------------------- */
 
 static int lock_acquire(struct call *call)
 {
@@ -286,8 +282,7 @@ static int event_wait(struct call *call)
 	return call->object->set ? 0 : CALL_WAITS;
 }
 
-/* --- all kinds ---------------------------------------------------------------------------------
- */
+/* --- all kinds -------------------------------------------------------------------------------- */
 
 static int compare_numbers(const void *a, const void *b)
 {
@@ -450,8 +445,7 @@ int intro__object_call(struct call *call)
 	return ops[op].fn(call);
 }
 
-/* --- the dead ----------------------------------------------------------------------------------
- */
+/* --- the dead --------------------------------------------------------------------------------- */
 
 bool intro__objects_know(const struct objects *objects, const struct peer *peer)
 {

@@ -90,8 +90,7 @@ static void watch_client(struct server *s, struct client *c)
 		c->doomed = true;
 }
 
-/* --- replies -----------------------------------------------------------------------------------
- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 static void free_out(struct server *s, struct client *c)
 {
@@ -186,8 +185,7 @@ static void reply_code(struct call *call, int code)
 	reply(call, code);
 }
 
-/* --- requests ----------------------------------------------------------------------------------
- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static void free_in(struct server *s, struct client *c)
 {
@@ -308,8 +306,7 @@ void intro__server_retry(struct server *s, struct object *object, bool gone)
 	} while (again && !gone);
 }
 
-/* --- receiving ---------------------------------------------------------------------------------
- */
+/* --- receiving -------------------------------------------------------------------------------- */
 
 static void reply_no_room(struct server *s, struct client *c)
 {
@@ -405,8 +402,7 @@ static void client_event(struct server *s, struct client *c, uint32_t events)
 		watch_client(s, c);
 }
 
-/* --- clients and peers -------------------------------------------------------------------------
- */
+/* --- clients and peers ------------------------------------------------------------------------ */
 
 static void set_listening(struct server *s, bool listens)
 {
@@ -538,8 +534,7 @@ static void let_go(struct server *s)
 	}
 }
 
-/* --- the loop ----------------------------------------------------------------------------------
- */
+/* --- the loop --------------------------------------------------------------------------------- */
 
 /* What is left until the first of those that wait gives up, for epoll; -1: nobody does. */
 static int next_timeout(struct server *s)
@@ -614,8 +609,7 @@ static void serve(struct server *s)
 	}
 }
 
-/* --- begin -------------------------------------------------------------------------------------
- */
+/* --- begin ------------------------------------------------------------------------------------ */
 
 static int listen_at(struct server *s, const char *address)
 {

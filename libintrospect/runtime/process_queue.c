@@ -90,8 +90,7 @@ struct intro_process_queue {
 	size_t page;
 };
 
-/* --- life --------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void discard(struct intro_process_queue *q)
 {
@@ -224,8 +223,7 @@ struct intro_process_queue *intro_process_queue_attach(int fd)
 	return err ? fail(q, err) : q;
 }
 
-/* --- who lives ---------------------------------------------------------------------------------
- */
+/* --- who lives -------------------------------------------------------------------------------- */
 
 static bool lives(const struct intro_process_queue *q, uint32_t index, uint32_t pid)
 {
@@ -294,8 +292,7 @@ static struct slot *my_slot(struct intro_process_queue *q)
 	return NULL;
 }
 
-/* --- state: the lock is held -------------------------------------------------------------------
- */
+/* --- state: the lock is held ------------------------------------------------------------------ */
 
 static const struct state *state_of(const struct head *h)
 {
@@ -342,8 +339,7 @@ static void ring_read(const struct intro_process_queue *q, uint64_t at, void *da
 	memcpy((unsigned char *)data + part, q->ring, n - part);
 }
 
-/* --- waiting -----------------------------------------------------------------------------------
- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 /* How many to wake, `n` at most; picked with the lock held, to be given to wake. */
 static uint32_t pick(struct intro_process_queue *q, enum wait_kind kind, uint32_t n)
@@ -466,8 +462,7 @@ void intro_process_queue_free(struct intro_process_queue *q)
 	discard(q);
 }
 
-/* --- put ---------------------------------------------------------------------------------------
- */
+/* --- put -------------------------------------------------------------------------------------- */
 
 size_t intro_process_queue_limit(const struct intro_process_queue *q)
 {
@@ -515,8 +510,7 @@ int intro_process_queue_put(struct intro_process_queue *q, const void *data, siz
 	return err;
 }
 
-/* --- get ---------------------------------------------------------------------------------------
- */
+/* --- get -------------------------------------------------------------------------------------- */
 
 /* The lock is held, and there is one. */
 static int pop(struct intro_process_queue *q, struct slot *me, void *buffer, size_t room,
@@ -592,8 +586,7 @@ bool intro_process_queue_full(struct intro_process_queue *q)
 	return intro_process_queue_size(q) >= q->capacity;
 }
 
-/* --- done --------------------------------------------------------------------------------------
- */
+/* --- done ------------------------------------------------------------------------------------- */
 
 static bool all_done(const struct head *h)
 {
@@ -698,6 +691,11 @@ bool intro_process_queue_is_shutdown(struct intro_process_queue *q)
 uint32_t intro_process_queue_pool(const struct intro_process_queue *q)
 {
 	return q->pool;
+}
+
+uint64_t intro_process_queue_task(const struct intro_process_queue *q)
+{
+	return q->pool ? intro__hand_task(q->pool) : 0;
 }
 
 int intro_process_queue_fd(const struct intro_process_queue *q)

@@ -176,8 +176,7 @@ int intro_shared_array_fd(const struct intro_shared_array *a)
 	return a->fd;
 }
 
-/* --- the lock ----------------------------------------------------------------------------------
- */
+/* --- the lock --------------------------------------------------------------------------------- */
 
 int intro_shared_array_lock(struct intro_shared_array *a, int64_t timeout_ns)
 {
@@ -215,8 +214,7 @@ static void leave(struct intro_shared_array *a)
 	intro__shared_lock_drop(&a->head->lock);
 }
 
-/* --- elements ----------------------------------------------------------------------------------
- */
+/* --- elements --------------------------------------------------------------------------------- */
 
 static void *at(const struct intro_shared_array *a, size_t i)
 {

@@ -63,8 +63,7 @@ struct intro_shared_memory *intro_shared_memory_attach(int fd)
 	return err ? fail(m, err) : m;
 }
 
-/* --- with a name -------------------------------------------------------------------------------
- */
+/* --- with a name ------------------------------------------------------------------------------ */
 
 static int set_name(struct intro_shared_memory *m, const char *name)
 {

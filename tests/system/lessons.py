@@ -295,6 +295,22 @@ def replace(t):
     yield ("each worker ends after 25 tasks, and others take over", len(pool.workers) >= 8 and max(did.values()) == 25, did)
 
 
+# --- shared objects ------------------------------------------------------------------------------
+
+
+@lesson("shared")
+def shared(t):
+    pool, items = t.pool("shared"), t.pool("items")
+    yield ("the array's lock is waited for, by its name", "totals" in pool.names("lock"), f"{pool} {pool.names()}")
+    yield ("the queue is full now and then, and has a name, too", "items not full" in pool.names("condition"),
+           f"{pool} {pool.names()}")
+    yield ("the manager answers through a socket", pool.blocked["socket"] > 0, str(pool))
+    yield ("an item for each task, one after the other, by one process",
+           (items.finished, len(items.workers)) == (pool.finished, 1) and most_at_once(
+               [(s["start_ns"], s["end_ns"]) for s in t.tasks if s["pool"] == "items"]) == 1, f"{pool} {items}")
+    yield ("items wait as their consumer is busy", items.queued["busy"] > 0.5 * items.ledger["queued"], str(items.queued))
+
+
 # --- services ----------------------------------------------------------------------------------
 
 

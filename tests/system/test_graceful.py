@@ -142,19 +142,20 @@ def workload(name, tasks):
 
 
 LONG = 900000
-KINDS = {  # name: the workload, whether its workers are processes
-    "process executor": ("procs", True),
-    "process pool": ("replace", True),
-    "service": ("service", True),
-    "periodic worker": ("periodic", False),
+KINDS = {  # name: the workload, how many processes it has, how the helper calls it
+    "process executor": ("procs", WORKERS, "executor"),
+    "process pool": ("replace", WORKERS, "pool"),
+    "service": ("service", WORKERS, "service"),
+    "periodic worker": ("periodic", 0, "periodic"),
+    "shared objects": ("shared", WORKERS + 2, None),  # and a manager, and a consumer
 }
 
 
-def started(kind):
+def started(kind, tasks=LONG):
     """A program that would run for long, at work; its workers."""
-    name, processes = KINDS[kind]
-    program = Program(*workload(name, LONG))
-    workers = program.workers() if processes else []
+    name, processes, _ = KINDS[kind]
+    program = Program(*workload(name, tasks))
+    workers = program.workers(processes) if processes else []
     if not processes:
         wait_for(lambda: len(os.listdir(f"/proc/{program.pid}/task")) > 2)
     time.sleep(0.1)
@@ -185,7 +186,7 @@ def told_to_end(kind, sig):
         os.kill(program.pid, sig)
     status, left, stay, err = program.end()
     graceful = kind == "service" and sig != signal.SIGKILL
-    enough = bool(workers) == KINDS[kind][1]
+    enough = len(workers) == KINDS[kind][1]
     tap.ok(enough and status is not None and not stay and not memory and not (graceful and left),
            f"{kind}: {sig.name}{' of the parent' if sig == signal.SIGKILL else ''}",
            f"workers {workers}, status {status}, left {left}, stay {stay}, memory {memory}\n{err}")
@@ -202,6 +203,27 @@ def killed_worker_breaks(kind):
         status, left, _, err = program.end()
         tap.ok(workers and status == 1 and not left and "SIGKILL" in err,
                f"{kind}: SIGKILL of worker {which}", f"status {status}, left {left}\n{err}")
+
+
+def comm_of(pid):
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as f:
+            return f.read().strip()
+    except OSError:
+        return None
+
+
+def killed_sharer(which):
+    """One that others share objects with, or by: they fail, and end."""
+    program, workers = started("shared objects", 300)
+    victims = [pid for pid in workers if comm_of(pid) == which]
+    if victims:
+        os.kill(victims[0], signal.SIGKILL)
+    else:
+        program.process.kill()
+    status, left, _, err = program.end()
+    tap.ok(victims and status == 1 and not left and err, f"shared objects: SIGKILL of {which}",
+           f"workers {workers}, status {status}, left {left}\n{err}")
 
 
 def is_replaced(program, victim, before):
@@ -256,12 +278,15 @@ def service_goes_on():
 if ctypes.CDLL(None, use_errno=True).prctl(SUBREAPER, 1, 0, 0, 0):
     tap.skip("graceful", "this kernel has no subreapers")
     tap.done()
-for a_kind, a_word in zip(KINDS, ("executor", "pool", "service", "periodic")):
+for a_kind, (_, _, a_word) in KINDS.items():
     normal_end(a_kind)
-    error_in_a_task(a_kind, a_word)
+    if a_word:
+        error_in_a_task(a_kind, a_word)
     for a_signal in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
         told_to_end(a_kind, a_signal)
 killed_worker_breaks("process executor")
+for a_sharer in ("manager", "shared/0"):
+    killed_sharer(a_sharer)
 pool_goes_on()
 service_goes_on()
 tap.done()

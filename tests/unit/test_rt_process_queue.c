@@ -285,8 +285,7 @@ static void shut_down(void **state)
 	intro_process_queue_free(q);
 }
 
-/* --- the dead ----------------------------------------------------------------------------------
- */
+/* --- the dead --------------------------------------------------------------------------------- */
 
 /* Gets n, is done with none, and is killed. */
 static void killed_with_items(struct intro_process_queue *q, int n)
@@ -377,8 +376,7 @@ static void killed_in_their_sleep(void **state)
 	intro_process_queue_free(q);
 }
 
-/* --- stress ------------------------------------------------------------------------------------
- */
+/* --- stress ----------------------------------------------------------------------------------- */
 
 #define PROCESSES 3 /* at each end */
 #define IDS 400000
@@ -589,8 +587,7 @@ static void too_many_users(void **state)
 	intro_process_queue_free(q);
 }
 
-/* --- marks -------------------------------------------------------------------------------------
- */
+/* --- marks ------------------------------------------------------------------------------------ */
 
 static void marks(void **state)
 {
@@ -616,7 +613,7 @@ static void marks(void **state)
 		int status = -1;
 
 		if (!grandchild)
-			_exit(intro_process_queue_task_done(q) != 0);
+			_exit(intro_process_queue_task(q) || intro_process_queue_task_done(q));
 		waitpid(grandchild, &status, 0);
 		_exit(wrong || status);
 	}

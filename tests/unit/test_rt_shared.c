@@ -33,8 +33,7 @@ static void reap(pid_t pid, int status)
 	assert_int_equal(got, status);
 }
 
-/* --- blocks ------------------------------------------------------------------------------------
- */
+/* --- blocks ----------------------------------------------------------------------------------- */
 
 static void anonymous_blocks(void **state)
 {
@@ -160,8 +159,7 @@ static void of_somebody_else(void **state)
 	intro_shared_memory_free(m);
 }
 
-/* --- arrays ------------------------------------------------------------------------------------
- */
+/* --- arrays ----------------------------------------------------------------------------------- */
 
 static void elements(void **state)
 {
@@ -273,8 +271,7 @@ static void attached(void **state)
 	intro_shared_array_free(b);
 }
 
-/* --- the lock ----------------------------------------------------------------------------------
- */
+/* --- the lock --------------------------------------------------------------------------------- */
 
 static void lock_is_recursive(void **state)
 {

@@ -102,8 +102,7 @@ int intro_manager_clear(struct intro_manager *manager, uint64_t object);
 
 /* What is got, *data, is the caller's, to be given to free(); never NULL. */
 
-/* --- list: an index below 0 counts from the end; -ERANGE: there is no such item ----------------
- */
+/* --- list: an index below 0 counts from the end; -ERANGE: there is no such item --------------- */
 
 int intro_manager_list_append(struct intro_manager *manager, uint64_t list, const void *data,
 			      size_t size);
@@ -126,8 +125,7 @@ int intro_manager_list_items(struct intro_manager *manager, uint64_t list, void 
  */
 bool intro_manager_unpack(const void **at, size_t *left, const void **data, size_t *size);
 
-/* --- dict: -ENOKEY: there is no such key -------------------------------------------------------
- */
+/* --- dict: -ENOKEY: there is no such key ------------------------------------------------------ */
 
 int intro_manager_dict_set(struct intro_manager *manager, uint64_t dict, const void *key,
 			   size_t key_size, const void *data, size_t size);
@@ -142,8 +140,7 @@ int intro_manager_dict_has(struct intro_manager *manager, uint64_t dict, const v
 int intro_manager_dict_keys(struct intro_manager *manager, uint64_t dict, void **packed,
 			    size_t *size);
 
-/* --- value: no bytes at first ------------------------------------------------------------------
- */
+/* --- value: no bytes at first ----------------------------------------------------------------- */
 
 int intro_manager_value_set(struct intro_manager *manager, uint64_t value, const void *data,
 			    size_t size);
@@ -156,8 +153,7 @@ int intro_manager_value_get(struct intro_manager *manager, uint64_t value, void 
 int intro_manager_value_add(struct intro_manager *manager, uint64_t value, int64_t by,
 			    int64_t *now);
 
-/* --- queue: first in, first out; waiters too ---------------------------------------------------
- */
+/* --- queue: first in, first out; waiters too -------------------------------------------------- */
 
 /* -ETIMEDOUT: full, or empty, all the time. */
 int intro_manager_queue_put(struct intro_manager *manager, uint64_t queue, const void *data,
@@ -168,16 +164,14 @@ int intro_manager_queue_get(struct intro_manager *manager, uint64_t queue, void 
 int intro_manager_queue_task_done(struct intro_manager *manager, uint64_t queue);
 int intro_manager_queue_join(struct intro_manager *manager, uint64_t queue, int64_t timeout_ns);
 
-/* --- lock: a process's, and not recursive ------------------------------------------------------
- */
+/* --- lock: a process's, and not recursive ----------------------------------------------------- */
 
 /* 0; -EOWNERDEAD: the caller has it; who had it before died with it; -ETIMEDOUT. */
 int intro_manager_lock_acquire(struct intro_manager *manager, uint64_t lock, int64_t timeout_ns);
 /* Any thread of the process may. -EPERM: it has it not. */
 int intro_manager_lock_release(struct intro_manager *manager, uint64_t lock);
 
-/* --- event -------------------------------------------------------------------------------------
- */
+/* --- event ------------------------------------------------------------------------------------ */
 
 int intro_manager_event_set(struct intro_manager *manager, uint64_t event);
 int intro_manager_event_clear(struct intro_manager *manager, uint64_t event);

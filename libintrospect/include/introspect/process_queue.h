@@ -110,6 +110,8 @@ bool intro_process_queue_is_shutdown(struct intro_process_queue *queue);
 
 /* The number of its pool, in marks; 0 when it is not marked. */
 uint32_t intro_process_queue_pool(const struct intro_process_queue *queue);
+/* The number of the calling thread's item, as in marks; 0 when it has none, or it is not marked. */
+uint64_t intro_process_queue_task(const struct intro_process_queue *queue);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

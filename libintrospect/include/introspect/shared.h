@@ -62,8 +62,7 @@ const char *intro_shared_memory_name(const struct intro_shared_memory *memory);
 /* Close-on-exec; the handle's: not to be closed. */
 int intro_shared_memory_fd(const struct intro_shared_memory *memory);
 
-/* --- arrays: Array -----------------------------------------------------------------------------
- */
+/* --- arrays: Array ---------------------------------------------------------------------------- */
 
 enum intro_shared_type {
 	INTRO_SHARED_INT8 = 1,
@@ -120,8 +119,7 @@ int intro_shared_array_set(struct intro_shared_array *array, size_t i, const voi
 int intro_shared_array_add(struct intro_shared_array *array, size_t i, int64_t by, int64_t *now);
 int intro_shared_array_add_real(struct intro_shared_array *array, size_t i, double by, double *now);
 
-/* --- values: Value: an array of one ------------------------------------------------------------
- */
+/* --- values: Value: an array of one ----------------------------------------------------------- */
 
 static inline struct intro_shared_array *intro_shared_value_new(enum intro_shared_type type,
 								const char *name)
