@@ -124,6 +124,18 @@ int intro_replay_push(struct intro_replay *replay, const struct intro_rec *recor
 	return replay->error;
 }
 
+/* Those whose last switch comes after the trace's end: they run no more of their tasks. */
+static void end_exiting(struct intro_replay *replay)
+{
+	struct thread *thread, *next;
+
+	for (thread = TAILQ_FIRST(&replay->all_threads); thread; thread = next) {
+		next = TAILQ_NEXT(thread, all);
+		if (thread->exiting)
+			intro__thread_end(replay, thread, false);
+	}
+}
+
 int intro_replay_finish(struct intro_replay *replay, struct intro_replay_totals *totals)
 {
 	struct thread *thread;
@@ -132,10 +144,10 @@ int intro_replay_finish(struct intro_replay *replay, struct intro_replay_totals 
 		replay->now = replay->options.end_ns;
 	TAILQ_FOREACH(thread, &replay->all_threads, all)
 		intro__book_end(replay, thread);
+	end_exiting(replay);
 	intro__tasks_finish(replay);
 	while ((thread = TAILQ_FIRST(&replay->all_threads)))
-		intro__thread_end(replay, thread,
-				  !thread->exiting && thread->state != INTRO_STATE_DEAD);
+		intro__thread_end(replay, thread, thread->state != INTRO_STATE_DEAD);
 	intro__pools_finish(replay);
 	replay->totals.begin_ns = replay->begin;
 	replay->totals.end_ns = replay->now;
