@@ -192,6 +192,7 @@ bench: deps deps-bench ## measure speed and cost against named peers (root; take
 	$(Q)$(MAKE) --no-print-directory all bench-programs pool-programs
 	$(Q)tests/bench/run.py $(BENCH_ARGS)
 	$(Q)tests/bench/pools.py
+	$(Q)tests/bench/shared.py
 bench-pools: deps-bench ## measure the worker pools against named peers
 	$(Q)$(MAKE) --no-print-directory pool-programs
 	$(Q)tests/bench/pools.py
