@@ -354,6 +354,50 @@ void intro_future_add_done_callback(struct intro_future *future, struct intro_do
 	cb->fn(future, cb->arg);
 }
 
+static void end_destination(struct intro_future *source, void *arg)
+{
+	struct intro_future *to = ((struct intro_future_link *)arg)->destination;
+	struct future *f = intro__future(source);
+
+	/* over, and so not to change any more; a destination that was cancelled first stays that */
+	if (is_cancelled(state_of(f))) {
+		if (intro_future_cancel(to))
+			intro_future_set_running_or_notify_cancel(to);
+	} else if (f->failed) {
+		intro_future_set_error(to, &f->error);
+	} else {
+		intro_future_set_result(to, f->result);
+	}
+}
+
+static void cancel_source(struct intro_future *destination, void *arg)
+{
+	struct intro_future_link *link = arg;
+
+	if (!intro_future_cancelled(destination))
+		return;
+	intro_future_set_running_or_notify_cancel(destination);
+	intro_future_cancel(link->source);
+}
+
+int intro_future_chain(struct intro_future_link *link, struct intro_future *source,
+		       struct intro_future *destination)
+{
+	struct future *to = intro__future(destination);
+
+	if (source == destination || state_of(to) != INTRO_FUTURE_PENDING || is(to, FUTURE_HELD))
+		return -EINVAL;
+	*link = (struct intro_future_link){
+		.source_ends = {.fn = end_destination, .arg = link},
+		.destination_ends = {.fn = cancel_source, .arg = link},
+		.source = source,
+		.destination = destination,
+	};
+	intro_future_add_done_callback(destination, &link->destination_ends);
+	intro_future_add_done_callback(source, &link->source_ends);
+	return 0;
+}
+
 /* f is locked, and is so on return. */
 static int wait_for_end(struct future *f, int64_t timeout_ns)
 {

@@ -333,6 +333,75 @@ static void destroy_waits_for_callbacks(void **state)
 	pthread_join(l.thread, NULL);
 }
 
+struct pair {
+	struct intro_future source, destination;
+	struct intro_future_link link;
+};
+
+static void chain(struct pair *pair)
+{
+	intro_future_init(&pair->source);
+	intro_future_init(&pair->destination);
+	assert_int_equal(intro_future_chain(&pair->link, &pair->source, &pair->destination), 0);
+}
+
+static void unchain(struct pair *pair)
+{
+	intro_future_destroy(&pair->source);
+	intro_future_destroy(&pair->destination);
+}
+
+static void a_chain_passes_the_end_on(void **state)
+{
+	struct intro_error error = some_error(5), got;
+	struct intro_result result;
+	struct pair pair;
+
+	chain(&pair);
+	set_number(&pair.source, 7);
+	assert_int_equal(intro_future_result(&pair.destination, 0, &result), 0);
+	assert_int_equal((uintptr_t)result.data, 7);
+	unchain(&pair);
+	chain(&pair);
+	assert_int_equal(intro_future_set_error(&pair.source, &error), 0);
+	assert_int_equal(intro_future_error(&pair.destination, 0, &got), 0);
+	assert_int_equal(got.code, 5);
+	assert_string_equal(got.text, "no luck");
+	unchain(&pair);
+	chain(&pair);
+	assert_true(intro_future_cancel(&pair.source));
+	assert_int_equal(intro_future_state(&pair.destination),
+			 INTRO_FUTURE_CANCELLED_AND_NOTIFIED);
+	unchain(&pair);
+}
+
+static void a_chain_passes_cancelling_back(void **state)
+{
+	struct intro_future other;
+	struct pair pair;
+
+	chain(&pair);
+	assert_true(intro_future_cancel(&pair.destination));
+	assert_true(intro_future_cancelled(&pair.source));
+	unchain(&pair);
+	/* too late: the source goes on, the destination stays cancelled */
+	chain(&pair);
+	assert_int_equal(intro_future_set_running_or_notify_cancel(&pair.source), 1);
+	assert_true(intro_future_cancel(&pair.destination));
+	assert_true(intro_future_running(&pair.source));
+	set_number(&pair.source, 7);
+	assert_int_equal(intro_future_result(&pair.source, 0, NULL), 0);
+	assert_int_equal(intro_future_result(&pair.destination, 0, NULL), -ECANCELED);
+	/* and what is done cannot be a destination, nor the source itself; a source may be done */
+	intro_future_init(&other);
+	assert_int_equal(intro_future_chain(&pair.link, &other, &pair.source), -EINVAL);
+	assert_int_equal(intro_future_chain(&pair.link, &other, &other), -EINVAL);
+	assert_int_equal(intro_future_chain(&pair.link, &pair.source, &other), 0);
+	assert_int_equal(intro_future_result(&other, 0, NULL), 0);
+	intro_future_destroy(&other);
+	unchain(&pair);
+}
+
 static void wait_for_none(void **state)
 {
 	assert_int_equal(intro_future_wait(NULL, 0, INTRO_ALL_COMPLETED, INTRO_FOREVER, NULL), 0);
@@ -581,6 +650,8 @@ int main(void)
 		cmocka_unit_test(callbacks_of_the_cancelled),
 		cmocka_unit_test(a_pending_future_dies_without_callbacks),
 		cmocka_unit_test(destroy_waits_for_callbacks),
+		cmocka_unit_test(a_chain_passes_the_end_on),
+		cmocka_unit_test(a_chain_passes_cancelling_back),
 		cmocka_unit_test(wait_for_none),
 		cmocka_unit_test(wait_polls),
 		cmocka_unit_test(wait_for_all),

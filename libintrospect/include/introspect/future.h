@@ -96,6 +96,20 @@ int intro_future_error(struct intro_future *future, int64_t timeout_ns, struct i
  */
 void intro_future_add_done_callback(struct intro_future *future, struct intro_done_callback *cb);
 
+/*
+ * A chain: as the source ends, so does the destination, with the same result (whose bytes stay the
+ * source's), error or cancellation; cancelling the destination cancels the source where that has
+ * not begun. As asyncio chains its futures to these. The link's memory is the caller's, as are both
+ * futures', until both are done and destroyed. 0; -EINVAL: the destination is not a PENDING one
+ * that no executor has, or is the source.
+ */
+struct intro_future_link {
+	struct intro_done_callback source_ends, destination_ends;
+	struct intro_future *source, *destination;
+};
+int intro_future_chain(struct intro_future_link *link, struct intro_future *source,
+		       struct intro_future *destination);
+
 enum intro_wait_when {
 	INTRO_ALL_COMPLETED = 0,
 	INTRO_FIRST_COMPLETED = 1,
