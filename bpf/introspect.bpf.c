@@ -14,6 +14,7 @@
 #include "asleep.bpf.h"
 #include "task.bpf.h"
 #include "clock.bpf.h"
+#include "place.bpf.h"
 #include "sched.bpf.h"
 #include "snapshot.bpf.h"
 

@@ -90,6 +90,19 @@ struct task_struct___cpu {
 	unsigned int cpu;
 };
 
+struct page {
+	unsigned long flags;
+};
+
+/* Linux 6.18 and later. */
+typedef struct {
+	unsigned long f;
+} memdesc_flags_t;
+
+struct page___memdesc {
+	memdesc_flags_t flags;
+};
+
 struct linux_binprm {
 	int argc;
 };
@@ -126,6 +139,15 @@ struct bpf_iter__task {
 #define TASK_NOLOAD 0x0400
 #define TASK_RTLOCK_WAIT 0x1000
 #define TASK_FROZEN 0x8000
+/* include/linux/gfp_types.h */
+#define ___GFP_HIGHMEM 0x02
+#define ___GFP_MOVABLE 0x08
+/* include/linux/migrate_mode.h */
+#define MR_SYSCALL 3
+#define MR_MEMPOLICY_MBIND 4
+/* include/linux/sched/numa_balancing.h */
+#define TNF_MIGRATED 0x01
+/* include/linux/sched.h */
 #define PF_IO_WORKER 0x00000010
 #define PF_USER_WORKER 0x00004000
 #define PF_KTHREAD 0x00200000

@@ -115,6 +115,8 @@ static __noinline __u64 switch_prepare(struct intro_ring *ring, __u64 ts, struct
 	if (running != prev_tid + 1ull && running && prev_tid)
 		switch_missed(ring, ts, cpu, prev);
 	ring->running = next->pid + 1ull;
+	if (placing && ring->placed)
+		placed_flush(ring, cpu);
 	if (ring->unseen)
 		waking_missed(ring, ts, cpu, next);
 	if (!bit_test(known_bits, next->pid))
@@ -130,6 +132,7 @@ static __always_inline bool switch_is_plain(struct intro_ring *ring, __u64 ts, _
 					    __u32 next_tid, __u32 prev_state)
 {
 	return ts && ring->running == prev_tid + 1ull && !ring->unseen && !ring->gap_count &&
+	       !(placing && ring->placed) &&
 	       ring_fits(ring, ring->head, sizeof(struct intro_rec_switch)) &&
 	       bit_test(known_bits, next_tid) && (whole_system || bit_test(known_bits, prev_tid)) &&
 	       !(prev_state & TASK_DEAD);

@@ -32,6 +32,7 @@ enum cli_exit {
 };
 
 int cmd_doctor(int argc, char **argv);
+int cmd_numa(int argc, char **argv);
 int cmd_record(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_run(int argc, char **argv);
@@ -135,6 +136,8 @@ enum cli_record_option {
 	CLI_OPT_NO_COMPRESS,
 	CLI_OPT_NO_KERNEL,
 	CLI_OPT_NO_MARKS,
+	CLI_OPT_NUMA,
+	CLI_OPT_NO_NUMA,
 	CLI_OPT_BPF_STATS,
 	CLI_OPT_LEVEL,
 	CLI_OPT_SOURCE,
@@ -150,6 +153,8 @@ enum cli_record_option {
 		{"no-compress", no_argument, NULL, CLI_OPT_NO_COMPRESS},                           \
 		{"no-kernel", no_argument, NULL, CLI_OPT_NO_KERNEL},                               \
 		{"no-marks", no_argument, NULL, CLI_OPT_NO_MARKS},                                 \
+		{"numa", no_argument, NULL, CLI_OPT_NUMA},                                         \
+		{"no-numa", no_argument, NULL, CLI_OPT_NO_NUMA},                                   \
 		{"output", required_argument, NULL, 'o'},                                          \
 		{"ring-bytes", required_argument, NULL, CLI_OPT_RING},                             \
 	{                                                                                          \
@@ -163,6 +168,8 @@ enum cli_record_option {
 	"      --no-compress      store records as they are\n"                                     \
 	"      --no-marks         leave out what the program's pools say\n"                        \
 	"      --no-kernel        leave out what the kernel says (needs no privilege)\n"           \
+	"      --numa, --no-numa  count which node's memory threads get, or not (default: where\n" \
+	"                         there are several nodes)\n"                                      \
 	"      --source NAME      where kernel records come from: auto, bpf\n"                     \
 	"      --bpf-stats        let the kernel time introspect's own programs\n"                 \
 	"  -h, --help             this text\n"

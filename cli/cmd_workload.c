@@ -22,6 +22,7 @@ static const char *const groups[GROUPS] = {
 	[GROUP_SERVICES] = "services",
 	[GROUP_INTERPRETER] = "interpreter lock",
 	[GROUP_FIBERS_LOOPS] = "fibers and loops",
+	[GROUP_PLACEMENT] = "placement on nodes",
 	[GROUP_COMPARED] = "one job, several ways",
 	[GROUP_TOGETHER] = "all together",
 };
@@ -88,6 +89,14 @@ static const struct workload workloads[] = {
 	{GROUP_FIBERS_LOOPS, "loop",
 	 "one event loop: requests, their handlers, a timer; one in ten takes long", 1, 0, 100,
 	 2 * WORKLOAD_MS, workload_loop_run},
+	{GROUP_PLACEMENT, "migrate", "one thread that is moved from CPU to CPU, 100 times", 1, 0, 1,
+	 100 * WORKLOAD_MS, workload_migrate_run},
+	{GROUP_PLACEMENT, "numa-interleave", "tasks whose memory is on all nodes in turn", 2, 0, 40,
+	 1 * WORKLOAD_MS, workload_numa_interleave_run},
+	{GROUP_PLACEMENT, "numa-local", "tasks whose memory is on the node that they run on", 2, 0,
+	 40, 1 * WORKLOAD_MS, workload_numa_local_run},
+	{GROUP_PLACEMENT, "numa-remote", "tasks whose memory is on another node", 2, 0, 40,
+	 1 * WORKLOAD_MS, workload_numa_remote_run},
 	{GROUP_COMPARED, "cpu-bound",
 	 "jobs that compute: sequential, interpreter lock, threads, processes", 2, 1, 16,
 	 20 * WORKLOAD_MS, workload_cpu_bound_run},
@@ -297,6 +306,8 @@ static int run_workload(const struct workload *workload, const struct wish *wish
 		if ((fclose(run.truth) || bad) && !status)
 			status = workload_fail("%s: cannot be written", wish->truth);
 	}
+	if (status == CLI_NOT_ALLOWED)
+		return status;
 	return status ? CLI_FAILED : CLI_OK;
 }
 

@@ -49,8 +49,8 @@ _introspect_value() { # of the option $prev; false: it has none to offer
 
 _introspect() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} begin
-    local commands="run record report tasks threads workload doctor help"
-    local record="-o --output --as-root --ring-bytes --level --no-compress --no-marks --no-kernel --source --bpf-stats --help"
+    local commands="run record report tasks threads numa workload doctor help"
+    local record="-o --output --as-root --ring-bytes --level --no-compress --no-marks --no-kernel --numa --no-numa --source --bpf-stats --help"
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
@@ -79,7 +79,7 @@ _introspect() {
             _introspect_words "$record -p --pid -a --all -d --duration --"
         fi
         ;;
-    report | tasks | threads)
+    report | tasks | threads | numa)
         _introspect_value && return
         if [[ $cur != -* ]]; then
             _introspect_files .itr
@@ -88,6 +88,7 @@ _introspect() {
         case ${COMP_WORDS[1]} in
         report) _introspect_words "--all --json --top --help" ;;
         tasks) _introspect_words "--pool --name --status --worker --id --sort --top --json --help" ;;
+        numa) _introspect_words "--pid --all --json --help" ;;
         threads) _introspect_words "--pool --pid --all --sort --top --tree --json --help" ;;
         esac
         ;;

@@ -19,6 +19,7 @@ static const struct command commands[] = {
 	{"report", cmd_report, "read a trace: pools, workers, slowest tasks"},
 	{"tasks", cmd_tasks, "read a trace: every task with its ledger"},
 	{"threads", cmd_threads, "read a trace: every thread with its states"},
+	{"numa", cmd_numa, "read a trace, or a process: nodes, whose memory, moves"},
 	{"workload", cmd_workload, "run a bundled program whose behaviour is known"},
 	{"doctor", cmd_doctor, "say what this kernel and these privileges allow"},
 	{NULL, NULL, NULL},

@@ -36,6 +36,12 @@ int cli_recording_option(struct cli_recording *recording, const char *command, i
 	case CLI_OPT_NO_MARKS:
 		options->no_marks = true;
 		break;
+	case CLI_OPT_NUMA:
+		options->numa = INTRO_SESSION_NUMA_ON;
+		break;
+	case CLI_OPT_NO_NUMA:
+		options->numa = INTRO_SESSION_NUMA_OFF;
+		break;
 	case CLI_OPT_BPF_STATS:
 		options->bpf_stats = true;
 		break;

@@ -106,6 +106,8 @@ struct render_report_options {
 	size_t others;	  /* how many threads that are no workers */
 	bool want_others; /* others is set */
 };
+/* The first lines: what was traced, by what, how far to trust it. */
+void render_trace(const struct render *render, const struct intro_report_trace *trace);
 void render_report(const struct render *render, const struct intro_report *report,
 		   const struct render_report_options *options);
 
@@ -154,8 +156,6 @@ struct json_object *json_text(const char *text);
 struct json_object *json_report(const struct intro_report *report);
 struct json_object *json_task(const struct intro_task *task, const char *pool_name);
 struct json_object *json_thread(const struct intro_thread *thread);
-struct json_object *json_placement(const struct intro_placement *placement);
-struct json_object *json_numa(const struct intro_report *report);
 /* 0 or -ENOMEM */
 int render_json_report(FILE *out, const struct intro_report *report);
 int render_json_doctor(FILE *out, const struct intro_probe_row *rows, size_t n);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "render.h"
+#include "render_numa.h"
 
 /* The length of the UTF-8 character at s, 0 when there is none. RFC 3629. */
 static size_t utf8_length(const unsigned char *s)
@@ -147,42 +147,6 @@ static void add_ledger(struct json_object *object, const struct intro_ledger *le
 	json_object_object_add(object, "delivered", causes(ledger, INTRO_DELIVERED));
 	json_object_object_add(object, "unknown", causes(ledger, INTRO_UNKNOWN));
 	json_object_object_add(object, "splits", splits(ledger));
-}
-
-/* "core": 3 and so on, of the kinds of moves. */
-static struct json_object *by_move(const uint64_t *values)
-{
-	struct json_object *object = json_object_new_object();
-
-	for (int i = 0; i < INTRO_MOVES; i++)
-		add_u64(object, intro_move_text((enum intro_move)i), values[i]);
-	return object;
-}
-
-/* The kernel's number of a place among the nodes; null: not known. */
-static struct json_object *node_number(const struct intro_topology *topology, int place)
-{
-	return place < 0 || !topology ? NULL : json_object_new_uint64(topology->nodes[place].node);
-}
-
-struct json_object *json_placement(const struct intro_placement *placement)
-{
-	struct json_object *object = json_object_new_object(), *nodes = json_object_new_array();
-
-	json_object_object_add(object, "home_node",
-			       node_number(placement->topology, intro_placement_home(placement)));
-	json_object_object_add(object, "moves", by_move(placement->moves));
-	json_object_object_add(object, "move_wait_ns", by_move(placement->move_wait_ns));
-	for (uint32_t i = 0; i < placement->nodes; i++) {
-		struct json_object *node = json_object_new_object();
-
-		json_object_object_add(node, "node", node_number(placement->topology, (int)i));
-		add_u64(node, "ran_ns", intro_placement_ran(placement, i));
-		json_object_array_add(nodes, node);
-	}
-	json_object_object_add(object, "nodes", nodes);
-	add_u64(object, "elsewhere_ns", placement->elsewhere_ns);
-	return object;
 }
 
 struct json_object *json_task(const struct intro_task *task, const char *pool_name)
@@ -356,7 +320,7 @@ struct json_object *json_report(const struct intro_report *report)
 		json_object_array_add(part, json_task(task, pool_name));
 	}
 	json_object_object_add(object, "slowest", part);
-	if (report->topology && report->placement)
+	if (report->numa)
 		json_object_object_add(object, "numa", json_numa(report));
 	return object;
 }

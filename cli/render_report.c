@@ -63,7 +63,7 @@ static void trust_line(const struct render *render, const struct intro_report_tr
 			 render_dot(render), text_percent((uint64_t)tracer_ns, whole).s);
 }
 
-static void print_trace(const struct render *render, const struct intro_report_trace *trace)
+void render_trace(const struct render *render, const struct intro_report_trace *trace)
 {
 	const char *dot = render_dot(render), *source = trace->source ? trace->source : "none";
 	struct render plain = {.utf8 = render->utf8};
@@ -488,7 +488,7 @@ static void print_others(const struct render *render, const struct intro_report 
 void render_report(const struct render *render, const struct intro_report *report,
 		   const struct render_report_options *options)
 {
-	print_trace(render, &report->trace);
+	render_trace(render, &report->trace);
 	print_pools(render, report, options->all);
 	print_slowest(render, report);
 	print_others(render, report, options->want_others ? options->others : OTHERS_SHOWN);

@@ -75,6 +75,7 @@ enum workload_group {
 	GROUP_SERVICES,
 	GROUP_INTERPRETER,
 	GROUP_FIBERS_LOOPS,
+	GROUP_PLACEMENT,
 	GROUP_COMPARED,
 	GROUP_TOGETHER,
 	GROUPS,
@@ -120,6 +121,10 @@ int workload_producers_run(struct workload_run *run);
 int workload_replace_run(struct workload_run *run);
 int workload_shared_run(struct workload_run *run);
 int workload_service_run(struct workload_run *run);
+int workload_numa_local_run(struct workload_run *run);
+int workload_numa_remote_run(struct workload_run *run);
+int workload_numa_interleave_run(struct workload_run *run);
+int workload_migrate_run(struct workload_run *run);
 
 /* One line on stderr; returns the exit status. */
 int workload_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -553,6 +553,12 @@ bool intro__kernel_record(struct intro_replay *replay, const struct intro_rec *r
 	case INTRO_KIND_MIGRATE:
 		on_migrate(replay, (const struct intro_rec_migrate *)rec);
 		return true;
+	case INTRO_KIND_PAGES:
+		intro__place_pages(replay, (const struct intro_rec_pages *)rec);
+		return true;
+	case INTRO_KIND_NUMA:
+		intro__place_decided(replay, (const struct intro_rec_numa *)rec);
+		return true;
 	case INTRO_KIND_TASK:
 		on_task(replay, (const struct intro_rec_task *)rec);
 		return true;

@@ -153,3 +153,64 @@ void intro__place_arrived(const struct intro_replay *replay, struct thread *thre
 		intro__place_moved(replay, thread, (uint32_t)thread->last_cpu, cpu);
 	thread->moved = false;
 }
+
+static void book_given(const struct intro_replay *replay, struct thread *thread, int on, int from,
+		       uint64_t pages)
+{
+	struct intro_placement *placement = thread->placement;
+
+	if (from >= 0)
+		placement->by_node[placement->nodes + (uint32_t)from] += pages;
+	if (on < 0 || from < 0)
+		placement->unplaced_pages += pages;
+	else if (on == from)
+		placement->local_pages += pages;
+	else
+		placement->remote_pages += pages;
+	if (replay->sink.pages && on >= 0 && from >= 0)
+		replay->sink.pages(replay->sink.ctx, (uint32_t)on, (uint32_t)from, pages);
+}
+
+void intro__place_pages(struct intro_replay *replay, const struct intro_rec_pages *rec)
+{
+	const struct intro_topology *topology = replay->options.topology;
+	struct thread *thread = intro__thread_find(replay, rec->rec.tid);
+	int on = topology ? intro_topology_node_of_cpu(topology, rec->rec.cpu) : INTRO_NODE_NONE;
+	int from = topology ? intro_topology_place(topology, rec->node) : INTRO_NODE_NONE;
+
+	if (!thread) {
+		intro__strange(replay);
+		return;
+	}
+	switch (rec->what) {
+	case INTRO_PAGES_GIVEN:
+		book_given(replay, thread, on, from, rec->pages);
+		break;
+	case INTRO_PAGES_HINTED:
+		if (on >= 0 && on == from)
+			thread->placement->hinted_local += rec->pages;
+		else
+			thread->placement->hinted_remote += rec->pages;
+		break;
+	case INTRO_PAGES_BALANCED:
+		thread->placement->hinted_remote += rec->pages;
+		thread->placement->balanced_pages += rec->pages;
+		break;
+	case INTRO_PAGES_MOVED:
+		thread->placement->moved_pages += rec->pages;
+		break;
+	default:
+		intro__strange(replay);
+	}
+}
+
+void intro__place_decided(struct intro_replay *replay, const struct intro_rec_numa *rec)
+{
+	struct thread *thread = intro__thread_find(replay, rec->rec.tid);
+
+	if (!thread || rec->decision < INTRO_NUMA_MOVED || rec->decision > INTRO_NUMA_SWAPPED) {
+		intro__strange(replay);
+		return;
+	}
+	thread->placement->decisions[rec->decision - INTRO_NUMA_MOVED]++;
+}

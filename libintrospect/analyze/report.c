@@ -9,6 +9,7 @@
 #include "analyze/histogram.h"
 #include "analyze/map.h"
 #include "analyze/meta.h"
+#include "analyze/numa.h"
 
 #define DEFAULT_SLOWEST 10
 #define DEFAULT_THREADS 65536
@@ -34,6 +35,7 @@ struct build {
 	size_t pools_n, threads_room;
 	struct intro_ledger others;
 	bool others_worked;
+	struct intro__numa numa;
 	int error;
 };
 
@@ -146,6 +148,7 @@ static void on_task(void *ctx, const struct intro_task *task)
 	if (intro__histogram_add(&sums->wall, task->done_ns - task->submit_ns))
 		build->error = -ENOMEM;
 	keep_slow(build, task);
+	intro__numa_task(&build->numa, task, task->pool_name);
 	if (build->options.task)
 		build->options.task(build->options.ctx, task, task->pool_name);
 }
@@ -206,6 +209,7 @@ static void on_thread(void *ctx, const struct intro_thread *thread)
 	if (!thread->target)
 		return;
 	intro_placement_add(build->report->placement, thread->placement);
+	intro__numa_thread(&build->numa, thread);
 	if (build->report->threads_n >= build->options.max_threads) {
 		fold(build, thread);
 		return;
@@ -219,6 +223,11 @@ static void on_thread(void *ctx, const struct intro_thread *thread)
 	if (!copy->placement || (thread->in_tasks && !copy->in_tasks))
 		build->error = -ENOMEM;
 	build->report->threads_n++;
+}
+
+static void on_pages(void *ctx, uint32_t on, uint32_t from, uint64_t pages)
+{
+	intro__numa_pages(&((struct build *)ctx)->numa, on, from, pages);
 }
 
 static void on_pool(void *ctx, const struct intro_pool *pool)
@@ -438,26 +447,44 @@ static void take_meta(struct intro_report *report, struct intro__meta *meta)
 	report->trace.tracer_cpu_s = meta->tracer_cpu_s;
 }
 
-static int run(struct build *build, struct intro_trace *trace)
+static int begin_placement(struct build *build, const char *meta)
 {
 	struct intro_report *report = build->report;
-	struct intro_replay_sink sink = {
-		.ctx = build, .task = on_task, .thread = on_thread, .pool = on_pool};
-	struct intro_replay_options options = {.size = sizeof(options)};
-	struct intro_replay *replay;
-	struct intro__meta meta;
 	int err;
 
-	err = intro__meta_read(intro_trace_meta(trace), &meta);
-	take_meta(report, &meta);
-	if (err)
-		return err;
-	report->topology = intro_topology_of_meta(intro_trace_meta(trace));
+	report->topology = intro_topology_of_meta(meta);
 	if (!report->topology)
 		return -ENOMEM;
 	report->placement = intro_placement_new(report->topology);
 	if (!report->placement)
 		return -ENOMEM;
+	err = intro__numa_begin(&build->numa, report->topology, meta);
+	report->numa = build->numa.numa;
+	return err;
+}
+
+static int run(struct build *build, struct intro_trace *trace)
+{
+	struct intro_report *report = build->report;
+	struct intro_replay_sink sink = {
+		.ctx = build,
+		.task = on_task,
+		.thread = on_thread,
+		.pool = on_pool,
+		.pages = on_pages,
+	};
+	struct intro_replay_options options = {.size = sizeof(options)};
+	struct intro_replay *replay;
+	struct intro__meta meta;
+	int err, numa;
+
+	err = intro__meta_read(intro_trace_meta(trace), &meta);
+	take_meta(report, &meta);
+	if (err)
+		return err;
+	err = begin_placement(build, intro_trace_meta(trace));
+	if (err)
+		return err;
 	options.topology = report->topology;
 	options.begin_ns = meta.start_ns;
 	options.end_ns = meta.end_ns;
@@ -470,8 +497,9 @@ static int run(struct build *build, struct intro_trace *trace)
 	intro_replay_free(replay);
 	if (!err)
 		err = build->error;
+	numa = intro__numa_finish(&build->numa);
 	if (!err)
-		err = arrange(build);
+		err = numa ? numa : arrange(build);
 	report->trace.events = report->trace.totals.records;
 	report->trace.lost = report->trace.totals.lost;
 	/* the last gap of a ring has no record behind it to tell of it */
@@ -540,6 +568,7 @@ void intro_report_free(struct intro_report *report)
 	}
 	for (size_t i = 0; report->slowest && i < report->slowest_n; i++)
 		free((void *)report->slowest[i].task.placement);
+	intro__numa_free(report->numa);
 	intro_topology_free(report->topology);
 	free(report->placement);
 	free((void *)report->others.in_tasks);

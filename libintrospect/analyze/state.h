@@ -15,10 +15,10 @@
  *   holders.c     who has the CPU that a runnable thread wants
  *   pools.c       pools, and the integrals that split `queued`
  *   locks.c       which lock an address is
+ *   placement.c   on which node they run, where memory comes from, moves
  *   threads.c     the table of threads: who is alive, incarnations
  *   names.c       names by number
  *   cpus.c        CPUs by number
- *   placement.c   on which node they run, where memory comes from, moves
  *
  * Invariants
  *   - replay->now never goes back; thread->since <= now.
@@ -237,6 +237,8 @@ void intro__place_moved(const struct intro_replay *replay, struct thread *thread
 			uint32_t to);
 /* It gets the CPU, and is not yet booked up to now. */
 void intro__place_arrived(const struct intro_replay *replay, struct thread *thread, uint32_t cpu);
+void intro__place_pages(struct intro_replay *replay, const struct intro_rec_pages *rec);
+void intro__place_decided(struct intro_replay *replay, const struct intro_rec_numa *rec);
 
 /* kernel.c: false when the kind is not the kernel's. */
 bool intro__kernel_record(struct intro_replay *replay, const struct intro_rec *rec);

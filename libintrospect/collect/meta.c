@@ -13,7 +13,9 @@
 #include <json-c/json.h>
 
 #include "collect/machine.h"
+#include "collect/procs.h"
 #include "collect/session_internal.h"
+#include "trace/residency.h"
 #include "trace/topology.h"
 
 static void add_text(struct json_object *to, const char *key, const char *value)
@@ -157,6 +159,47 @@ static void add_programs(struct intro_session *session, struct json_object *meta
 	json_object_object_add(meta, "bpf", bpf);
 }
 
+/* What of memory was counted: without it, no pages does not mean none. */
+static void add_counted(struct intro_session *session, struct json_object *meta)
+{
+	static const char *const names[] = {"pages", "hinting_faults", "moved_pages", "decisions"};
+	struct json_object *counted = json_object_new_array();
+	struct intro__source_stats stats;
+
+	session->source->ops->stats(session->source, &stats);
+	for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (stats.counts & 1u << i)
+			json_object_array_add(counted, json_object_new_string(names[i]));
+	json_object_object_add(meta, "counted", counted);
+	if (*stats.no_counts)
+		add_text(meta, "not_counted", stats.no_counts);
+	add_number(meta, "pages_lost", stats.pages_lost);
+}
+
+/* META is not the place for each mapping of a large process. */
+#define MAPPINGS_KEPT 32
+
+/* Of what is still alive: a process that has ended has no memory to look at. */
+static void add_residency(struct intro_session *session, struct json_object *meta)
+{
+	struct json_object *array = json_object_new_array();
+	pid_t root = session->options.argv ? session->launch.pid : session->options.pid,
+	      *pids = NULL;
+	long n = session->ended || !root || !session->numa ? 0 : intro__procs_tree(root, &pids);
+
+	for (long i = 0; i < n && i < INTRO__RESIDENCIES_MAX; i++) {
+		struct intro_residency *residency = intro_residency_of(pids[i], session->topology);
+
+		if (!residency)
+			continue;
+		intro_residency_keep(residency, MAPPINGS_KEPT);
+		json_object_array_add(array, intro__residency_to_meta(residency));
+		intro_residency_free(residency);
+	}
+	free(pids);
+	json_object_object_add(meta, "residency", array);
+}
+
 int intro__meta_end(struct intro_session *session)
 {
 	struct json_object *meta = json_object_new_object(), *tracer = json_object_new_object();
@@ -171,6 +214,9 @@ int intro__meta_end(struct intro_session *session)
 		json_object_object_add(meta, "exit_status",
 				       json_object_new_int(session->exit_status));
 	add_counts(session, meta);
+	if (session->source)
+		add_counted(session, meta);
+	add_residency(session, meta);
 	if (session->source && session->options.bpf_stats)
 		add_programs(session, meta);
 	add_number(tracer, "cpu_ns", session->tracer_cpu_s * 1e9);

@@ -197,6 +197,7 @@ size_t intro_probe(struct intro_probe_row *rows, size_t n)
 		{"BPF programs", intro__probe_programs},
 		{"tracepoints", intro__probe_tracepoints},
 		{"attaching", intro__probe_attach},
+		{"memory by node", intro__probe_numa},
 		{"snapshot of threads", intro__probe_snapshot},
 		{"registers of a sleeper", intro__probe_futex},
 		{"files of a sleeper", intro__probe_file},
@@ -205,11 +206,12 @@ size_t intro_probe(struct intro_probe_row *rows, size_t n)
 		{"cgroup limits", probe_cgroup},
 		{"kernel modules", probe_modules},
 	};
-	struct intro__source_options options = {};
-	struct intro__probe probe = {};
+	struct intro_topology *topology = n ? intro_topology_of_machine("/sys") : NULL;
+	struct intro__source_options options = {.numa = true, .topology = topology};
+	struct intro__probe probe = {.nodes = topology ? topology->nodes_n : 0};
 	size_t count = sizeof(questions) / sizeof(questions[0]);
 
-	if (n)
+	if (topology)
 		intro__source_bpf.open(&probe.source, &options, &probe.why);
 	for (size_t i = 0; i < count && i < n; i++) {
 		memset(&rows[i], 0, sizeof(rows[i]));
@@ -220,5 +222,6 @@ size_t intro_probe(struct intro_probe_row *rows, size_t n)
 		probe.source->ops->stop(probe.source);
 		probe.source->ops->close(probe.source);
 	}
+	intro_topology_free(topology);
 	return count;
 }

@@ -12,6 +12,7 @@
 struct intro__probe {
 	struct intro__source *source; /* NULL: the programs cannot be loaded */
 	struct intro__reason why;
+	size_t nodes;
 };
 
 __attribute__((format(printf, 3, 4))) void intro__probe_say(struct intro_probe_row *row,
@@ -24,6 +25,7 @@ __attribute__((format(printf, 2, 3))) void intro__probe_advise(struct intro_prob
 void intro__probe_programs(struct intro__probe *probe, struct intro_probe_row *row);
 void intro__probe_tracepoints(struct intro__probe *probe, struct intro_probe_row *row);
 void intro__probe_attach(struct intro__probe *probe, struct intro_probe_row *row);
+void intro__probe_numa(struct intro__probe *probe, struct intro_probe_row *row);
 void intro__probe_snapshot(struct intro__probe *probe, struct intro_probe_row *row);
 void intro__probe_futex(struct intro__probe *probe, struct intro_probe_row *row);
 void intro__probe_file(struct intro__probe *probe, struct intro_probe_row *row);

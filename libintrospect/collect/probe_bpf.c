@@ -72,6 +72,38 @@ void intro__probe_attach(struct intro__probe *probe, struct intro_probe_row *row
 	}
 }
 
+/* After they were attached. */
+void intro__probe_numa(struct intro__probe *probe, struct intro_probe_row *row)
+{
+	static const char *const names[] = {"pages", "hinting faults", "moved pages", "decisions"};
+	const unsigned int all = (1u << (sizeof(names) / sizeof(names[0]))) - 1;
+	struct intro__source_stats stats;
+	char what[80] = "";
+
+	if (!probe->source) {
+		intro__probe_say(row, INTRO_PROBE_MISSING, NOT_LOADED);
+		return;
+	}
+	probe->source->ops->stats(probe->source, &stats);
+	for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		size_t used = strlen(what);
+
+		if (stats.counts & 1u << i)
+			snprintf(what + used, sizeof(what) - used, "%s%s", used ? ", " : "",
+				 names[i]);
+	}
+	/* one node leaves nothing to know */
+	intro__probe_say(row,
+			 stats.counts == all || probe->nodes == 1 ? INTRO_PROBE_OK
+								  : INTRO_PROBE_DEGRADED,
+			 "%zu node%s; %s%s", probe->nodes, probe->nodes == 1 ? "" : "s",
+			 *what ? "counts " : stats.no_counts, what);
+	if (row->verdict != INTRO_PROBE_OK)
+		intro__probe_advise(row, stats.counts ? "the rest needs CONFIG_NUMA_BALANCING and "
+							"function tracing in the kernel"
+						      : "run where memory of all nodes is allowed");
+}
+
 /* Looks for one thread in a snapshot. */
 struct wanted {
 	uint32_t tid;

@@ -27,6 +27,7 @@ static void count(struct intro__ring *ring, const struct intro_rec *rec)
 	switch (rec->kind) {
 	case INTRO_KIND_LOST:
 	case INTRO_KIND_TASK:
+	case INTRO_KIND_NUMA:
 		return;
 	case INTRO_KIND_FORK:
 	case INTRO_KIND_EXEC:
@@ -38,6 +39,8 @@ static void count(struct intro__ring *ring, const struct intro_rec *rec)
 
 static bool is_late(const struct intro_rec *rec)
 {
+	if (rec->kind == INTRO_KIND_PAGES)
+		return true;
 	if (rec->kind == INTRO_KIND_WAKING)
 		return ((const struct intro_rec_waking *)rec)->flags & INTRO_WAKING_LATE;
 	return rec->kind == INTRO_KIND_SWITCH &&
@@ -56,6 +59,8 @@ static int put_late(struct intro__ring *ring, struct intro_rec *rec, const struc
 {
 	uint64_t slack = LATE_NS;
 
+	if (rec->kind == INTRO_KIND_PAGES)
+		return sink->put(sink->ctx, INTRO_STREAM_PLACED(ring->cpu), rec, INTRO_ROW_BYTES);
 	if (ring->last_ts > rec->ts)
 		slack += (ring->last_ts - rec->ts) / LATE_PARTS;
 	if (rec->kind == INTRO_KIND_SWITCH) {

@@ -14,7 +14,7 @@ struct intro__ring {
 	uint64_t tail;
 	uint64_t last_ts;
 	uint64_t last_switch; /* time of the last SWITCH */
-	uint64_t stored;      /* but for LOST, TASK and late records */
+	uint64_t stored;      /* but for LOST, TASK, NUMA, PAGES and late records */
 	uint64_t late;
 	uint64_t lives;	  /* FORK, EXEC and EXIT records */
 	uint64_t resyncs; /* the ring made no sense and was skipped to its head */

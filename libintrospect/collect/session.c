@@ -50,6 +50,8 @@ static int open_source(struct intro_session *session)
 		.ring_bytes = options->ring_bytes,
 		.whole_system = options->mode == INTRO_SESSION_ALL,
 		.stats = options->bpf_stats,
+		.topology = session->topology,
+		.numa = session->numa,
 	};
 
 	if (options->no_kernel)
@@ -122,6 +124,9 @@ static int open_all(struct intro_session *session)
 	session->topology = intro_topology_of_machine("/sys");
 	if (!session->topology)
 		return intro__fail(&session->why, ENOMEM, "out of memory");
+	session->numa = session->options.numa == INTRO_SESSION_NUMA_ON ||
+			(session->options.numa == INTRO_SESSION_NUMA_AUTO &&
+			 session->topology->nodes_n > 1);
 	error = check_options(session);
 	if (!error)
 		error = open_source(session);

@@ -23,6 +23,7 @@ struct intro_session {
 	struct intro__launch launch;
 	struct intro__sink sink;
 	struct intro_topology *topology;
+	bool numa;     /* memory is looked at */
 	int stop_fd;   /* an eventfd: intro_session_stop writes to it */
 	int target_fd; /* PID mode: readable when the process has ended */
 	uint64_t start_ns, end_ns, start_unix_ns;

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include <introspect/abi.h>
+#include <introspect/topology.h>
 
 #include "collect/reason.h"
 
@@ -27,7 +28,9 @@ struct intro__sink {
 struct intro__source_options {
 	size_t ring_bytes; /* a power of two; 0: what the source finds good */
 	bool whole_system;
-	bool stats; /* time the programs */
+	bool stats;			       /* time the programs */
+	bool numa;			       /* count whose node's memory threads get */
+	const struct intro_topology *topology; /* outlives open */
 };
 
 /* Of one CPU. stored + lost is what was produced. */
@@ -42,11 +45,20 @@ struct intro__program_stats {
 	const char *name;
 	uint64_t runs, run_ns, missed;
 };
-#define INTRO__PROGRAMS_MAX 12
+#define INTRO__PROGRAMS_MAX 16
+
+/* What is counted of memory: as wanted, and as this kernel can. */
+#define INTRO__COUNTS_PAGES 1
+#define INTRO__COUNTS_HINTS 2
+#define INTRO__COUNTS_MOVES 4
+#define INTRO__COUNTS_DECISIONS 8
 
 struct intro__source_stats {
 	size_t ring_bytes;
-	uint64_t ignored; /* program runs that by design left no record */
+	uint64_t ignored;      /* program runs that by design left no record */
+	unsigned int counts;   /* INTRO__COUNTS_*, from start on */
+	const char *no_counts; /* why not, though wanted; "" */
+	uint64_t pages_lost;   /* counted, and told of by no record */
 	size_t programs;
 	struct intro__program_stats program[INTRO__PROGRAMS_MAX];
 };

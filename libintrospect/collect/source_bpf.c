@@ -15,6 +15,7 @@
 
 #include <introspect/trace.h>
 
+#include "collect/place_bpf.h"
 #include "collect/ring.h"
 #include "collect/source.h"
 #include "introspect.skel.h"
@@ -34,6 +35,7 @@ struct source_bpf {
 	void *memory;
 	size_t memory_bytes;
 	struct bpf_link *iterator;
+	struct intro__place place;
 	int stats_fd;
 };
 
@@ -79,6 +81,7 @@ static int load(struct source_bpf *source, const struct intro__source_options *o
 	skel->rodata->ring_mask = source->ring_bytes - 1;
 	skel->rodata->whole_system = options->whole_system;
 	skel->rodata->exit_tells_group_dead = group_dead;
+	intro__place_choose(&source->place, skel, options->topology, source->cpus);
 	bpf_map__set_max_entries(skel->maps.rings, source->cpus);
 	bpf_map__set_value_size(skel->maps.rings, ring_stride(source->ring_bytes));
 	error = introspect_bpf__load(skel);
@@ -95,7 +98,7 @@ static int load(struct source_bpf *source, const struct intro__source_options *o
  * Linux before 6.10 has a limit of 4 MB to an array's element, and memory may be short: without an
  * order from the user, take what can be had.
  */
-static int load_fitting(struct source_bpf *source, const struct intro__source_options *options)
+static int load_rings(struct source_bpf *source, const struct intro__source_options *options)
 {
 	bool group_dead = exit_tells_group_dead();
 	int error;
@@ -113,6 +116,31 @@ static int load_fitting(struct source_bpf *source, const struct intro__source_op
 			return error;
 		source->ring_bytes /= 2;
 	}
+}
+
+/* What only some kernels accept is tried, and left out when it does not load. */
+static int load_fitting(struct source_bpf *source, const struct intro__source_options *options)
+{
+	int error;
+
+	source->place.on = options->numa;
+	source->place.optional_n = INTRO__PLACE_OPTIONAL;
+	error = load_rings(source, options);
+	/* the functions that not every kernel lets programs be attached to come last */
+	while (error && source->place.on) {
+		if (source->place.optional_n) {
+			source->place.optional_n =
+				source->place.optional_n > INTRO__PLACE_TRACEPOINTS
+					? INTRO__PLACE_TRACEPOINTS
+					: 0;
+		} else {
+			source->place.on = false;
+			snprintf(source->place.why_not, sizeof(source->place.why_not),
+				 "this kernel does not load the program (%s)", strerror(-error));
+		}
+		error = load_rings(source, options);
+	}
+	return error;
 }
 
 static int map_rings(struct source_bpf *source)
@@ -193,6 +221,8 @@ static int source_open(struct intro__source **out, const struct intro__source_op
 		source->iterator = bpf_program__attach(source->skel->progs.on_snapshot);
 		error = source->iterator ? 0 : -errno;
 	}
+	if (!error)
+		intro__place_calibrate(&source->place, source->skel, options->topology);
 	libbpf_set_print(print);
 	if (!error && options->stats) {
 		source->stats_fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
@@ -225,7 +255,10 @@ static int source_start(struct intro__source *base, struct intro__reason *why)
 	int error;
 
 	bpf_program__set_autoattach(source->skel->progs.on_snapshot, false);
+	bpf_program__set_autoattach(source->skel->progs.on_page_alloc, source->place.on);
 	error = introspect_bpf__attach(source->skel);
+	if (!error)
+		intro__place_attach(&source->place, source->skel);
 	libbpf_set_print(print);
 	if (error)
 		return intro__fail(why, -error,
@@ -284,6 +317,8 @@ static int source_drain(struct intro__source *base, const struct intro__sink *si
 		if (!error)
 			error = result;
 	}
+	if (last && !error)
+		error = intro__place_finish(&source->place, source->skel, source->cpus, sink);
 	return error;
 }
 
@@ -291,6 +326,7 @@ static void source_stop(struct intro__source *base)
 {
 	struct source_bpf *source = (struct source_bpf *)base;
 
+	intro__place_detach(&source->place);
 	introspect_bpf__detach(source->skel);
 	/* A program that was running on another CPU when it was detached ends within microseconds.
 	 */
@@ -331,6 +367,9 @@ static void source_stats(const struct intro__source *base, struct intro__source_
 	memset(stats, 0, sizeof(*stats));
 	stats->ring_bytes = source->ring_bytes;
 	stats->ignored = source->skel->bss->self_wakings;
+	stats->counts = source->place.counted;
+	stats->no_counts = source->place.why_not;
+	stats->pages_lost = source->skel->bss->placed_lost;
 	bpf_object__for_each_program(program, source->skel->obj)
 	{
 		struct intro__program_stats *of = &stats->program[stats->programs];
@@ -338,7 +377,7 @@ static void source_stats(const struct intro__source *base, struct intro__source_
 		__u32 size = sizeof(info);
 
 		if (program == source->skel->progs.on_snapshot ||
-		    stats->programs == INTRO__PROGRAMS_MAX ||
+		    stats->programs == INTRO__PROGRAMS_MAX || bpf_program__fd(program) < 0 ||
 		    bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size))
 			continue;
 		of->name = bpf_program__name(program);
@@ -355,6 +394,7 @@ static void source_close(struct intro__source *base)
 
 	if (!source)
 		return;
+	intro__place_detach(&source->place);
 	bpf_link__destroy(source->iterator);
 	if (source->memory)
 		munmap(source->memory, source->memory_bytes);

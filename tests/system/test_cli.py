@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 from tap import INTROSPECT, ROOT, Tap, cannot_trace, run
 
 tap = Tap()
-COMMANDS = "run", "record", "report", "tasks", "threads", "workload", "doctor"
+COMMANDS = "run", "record", "report", "tasks", "threads", "numa", "workload", "doctor"
 ACCOUNTS = "queued", "running", "runnable", "blocked", "unmounted", "delivered", "unknown"
 U64 = 2**64
 
@@ -163,6 +163,9 @@ def traces(name):
             path = os.path.join(d, f"{workload}.itr")
             status, _, err = run("run", "-o", path, "--report", path + ".txt", "--", INTROSPECT,
                                  "workload", workload, "--tasks", 60)
+            if status == 77 and workload in ("migrate", "numa-remote"):
+                tap.skip(f"{name}: {workload}", err.splitlines()[0])  # the machine has no room for it
+                continue
             with open(path + ".txt", encoding="utf-8") as f:
                 text = f.read()
             tap.ok(status == 0 and text.startswith("introspect") and not too_wide(text),
@@ -179,7 +182,7 @@ def traces(name):
             tap.ok(status == 0 and not found, f"{name}: {workload}: report --json",
                    "\n".join(found[:10]) + err)
             wide = sum((too_wide(run(*args, path)[1]) for args in
-                        (("report", "--all"), ("tasks",), ("threads",), ("threads", "--tree"))), [])
+                        (("report", "--all"), ("tasks",), ("threads",), ("threads", "--tree"), ("numa", "--all"))), [])
             tap.ok(not wide, f"{name}: {workload}: tables of at most 100 columns", "\n".join(wide))
             check_filters(f"{name}: {workload}", path, tasks)
         check_same(name, os.path.join(d, "mixed.itr"))
@@ -296,7 +299,7 @@ def completion():
 
         for words, want in ((("",), set(COMMANDS) | {"help", "--help", "--version"}),
                             (("re",), {"record", "report"}),
-                            (("workload", "mi"), {"mixed"}),
+                            (("workload", "mi"), {"migrate", "mixed"}),
                             (("report", ""), {"a.itr", "b c.itr", "dir"}),
                             (("tasks", "--sort", "que"), {"queued"}),
                             (("tasks", "--st"), {"--status"}),

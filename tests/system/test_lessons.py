@@ -107,7 +107,8 @@ def traced_one(tap, name, scratch):
 def main():
     truth.need_tracing()
     tap = truth.Tap()
-    listed = [w["name"] for w in json.loads(truth.introspect("workload", "--json").stdout)]
+    listed = [w["name"] for w in json.loads(truth.introspect("workload", "--json").stdout)
+              if w["name"] not in lessons.PLACED]
     with truth.Scratch() as scratch:
         for name in sys.argv[1:] or listed:
             truth.attempts(tap, lambda trial: traced_one(trial, name, scratch))

@@ -63,6 +63,9 @@ def alone(tap, scratch, names):
     for name in names:
         known = scratch(name + ".truth")
         run = truth.introspect("workload", name, *lessons.SHORT.get(name, []), "--truth", known, cwd=scratch.path)
+        if name in lessons.PLACED and run.returncode == 77:
+            tap.skip(f"{name}: runs alone", run.stderr.strip())
+            continue
         good = run.returncode == 0 and "every result right" in run.stdout.splitlines()[-1]
         if not tap.ok(good and not run.stderr, f"{name}: runs alone", f"{run.returncode}: {run.stdout}{run.stderr}"):
             continue

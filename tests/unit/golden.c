@@ -134,6 +134,34 @@ static bool read_task(struct words *words, struct intro_rec_task *task)
 	return true;
 }
 
+/* "pages 10 given 3 from 2": from no node that is known, without "from" */
+static bool read_pages(struct words *words, struct intro_rec_pages *pages)
+{
+	static const char *const whats[] = {"", "given", "hinted", "balanced", "moved"};
+
+	for (uint8_t i = 1; i < sizeof(whats) / sizeof(*whats); i++)
+		if (take(words, whats[i]))
+			pages->what = i;
+	pages->pages = (uint32_t)next_number(words);
+	pages->node = take(words, "from") ? (uint16_t)next_number(words) : INTRO_NODE_UNKNOWN;
+	return pages->what;
+}
+
+/* "numa 10 stuck 0 -> 3" */
+static bool read_numa(struct words *words, struct intro_rec_numa *numa)
+{
+	static const char *const decisions[] = {"", "moved", "stuck", "swapped"};
+
+	for (uint8_t i = 1; i < sizeof(decisions) / sizeof(*decisions); i++)
+		if (take(words, decisions[i]))
+			numa->decision = i;
+	numa->from_cpu = (uint16_t)next_number(words);
+	if (!take(words, "->"))
+		return false;
+	numa->to_cpu = (uint16_t)next_number(words);
+	return numa->decision;
+}
+
 static bool read_snapshot(struct words *words, struct intro_rec_snapshot *snapshot)
 {
 	snapshot->when = take(words, "begin") ? INTRO_SNAPSHOT_BEGIN
@@ -174,6 +202,10 @@ static bool read_kernel(struct words *words, union golden_record *record)
 			return false;
 		record->migrate.to_cpu = (uint16_t)next_number(words);
 		return true;
+	case INTRO_KIND_PAGES:
+		return read_pages(words, &record->pages);
+	case INTRO_KIND_NUMA:
+		return read_numa(words, &record->numa);
 	case INTRO_KIND_TASK:
 	case INTRO_KIND_FORK:
 	case INTRO_KIND_EXEC:
@@ -462,8 +494,25 @@ static void say_placement(const struct intro_placement *placement, char *line, s
 	for (uint32_t i = 0; placement && i < placement->nodes; i++)
 		say(line, size, " ran%u:%" PRIu64, placement->topology->nodes[i].node,
 		    intro_placement_ran(placement, i));
-	if (placement)
-		say(line, size, " elsewhere:%" PRIu64, placement->elsewhere_ns);
+	for (uint32_t i = 0; placement && i < placement->nodes; i++)
+		say(line, size, " pages%u:%" PRIu64, placement->topology->nodes[i].node,
+		    intro_placement_pages(placement, i));
+	if (!placement)
+		return;
+	say(line, size, " elsewhere:%" PRIu64 " local:%" PRIu64 " remote:%" PRIu64,
+	    placement->elsewhere_ns, placement->local_pages, placement->remote_pages);
+	say(line, size, " unplaced:%" PRIu64 " hinted:%" PRIu64 "/%" PRIu64 " balanced:%" PRIu64,
+	    placement->unplaced_pages, placement->hinted_local, placement->hinted_remote,
+	    placement->balanced_pages);
+	say(line, size, " moved-pages:%" PRIu64 " decided:%" PRIu64 "/%" PRIu64 "/%" PRIu64,
+	    placement->moved_pages, placement->decisions[INTRO_DECISION_MOVED],
+	    placement->decisions[INTRO_DECISION_STUCK],
+	    placement->decisions[INTRO_DECISION_SWAPPED]);
+	say(line, size, " home:%d apart:%" PRIu64,
+	    intro_placement_home(placement) < 0
+		    ? -1
+		    : (int)placement->topology->nodes[intro_placement_home(placement)].node,
+	    intro_placement_apart(placement));
 }
 
 void golden_render_task(const struct intro_task *task, char *line, size_t size)

@@ -23,6 +23,8 @@ union golden_record {
 	struct intro_rec_switch sw;
 	struct intro_rec_waking waking;
 	struct intro_rec_migrate migrate;
+	struct intro_rec_pages pages;
+	struct intro_rec_numa numa;
 	struct intro_rec_task task;
 	struct intro_rec_exit exit;
 	struct intro_rec_snapshot snapshot;

@@ -36,6 +36,8 @@
 	X(WAKING, 2, 1, intro_rec_waking, "waking")                                                \
 	X(WAKEUP_NEW, 3, 1, intro_rec_waking, "wakeup-new")                                        \
 	X(MIGRATE, 4, 1, intro_rec_migrate, "migrate")                                             \
+	X(PAGES, 5, 1, intro_rec_pages, "pages")                                                   \
+	X(NUMA, 6, 1, intro_rec_numa, "numa")                                                      \
 	/* kernel: the life of a task */                                                           \
 	X(TASK, 8, 2, intro_rec_task, "task")                                                      \
 	X(FORK, 9, 2, intro_rec_task, "fork")                                                      \
@@ -140,6 +142,59 @@ struct intro_rec_migrate {
 	__u16 to_cpu;
 	__u32 reserved0;
 	__u64 reserved1;
+};
+
+/* What happened to the pages of a PAGES record. */
+enum intro_pages {
+	INTRO_PAGES_GIVEN = 1,	  /* handed out by the page allocator for user memory */
+	INTRO_PAGES_HINTED = 2,	  /* touched, while NUMA balancing watched; they stayed on `node` */
+	INTRO_PAGES_BALANCED = 3, /* likewise, and moved here, from another node */
+	INTRO_PAGES_MOVED = 4,	  /* moved as it asked: mbind, move_pages, migrate_pages */
+};
+#define INTRO_NODE_UNKNOWN 0xffff
+
+/*
+ * PAGES: `pages` pages of the node `node`, or INTRO_NODE_UNKNOWN, as counted for `tid` while it ran
+ * on rec.cpu, from `since` until ts. A thread's counts are told when it leaves the CPU, and before
+ * they are some tens of microseconds old. ts is the last page's time: in a ring such a record
+ * lies behind later ones.
+ */
+struct intro_rec_pages {
+	struct intro_rec rec;
+	__u32 pages;
+	__u16 node;
+	__u8 what; /* enum intro_pages */
+	__u8 reserved0;
+	__u64 since;
+};
+
+/*
+ * One CPU's counts that are not yet told of. Not in a trace: the kernel side's own, which the
+ * collector reads once all is over.
+ */
+#define INTRO_PLACED_NODES 64
+struct intro_placed {
+	__u64 since, last; /* ns; since 0: nothing is counted */
+	__u32 tid;
+	__u32 elsewhere; /* given, of no known node or of one above these */
+	__u32 balanced, moved;
+	__u32 given[INTRO_PLACED_NODES], hinted[INTRO_PLACED_NODES];
+};
+
+/* NUMA: what NUMA balancing decided for `tid`. */
+enum intro_numa_decision {
+	INTRO_NUMA_MOVED = 1,	/* it is moved */
+	INTRO_NUMA_STUCK = 2,	/* it was to move, and could not */
+	INTRO_NUMA_SWAPPED = 3, /* it changes places with other_tid */
+};
+struct intro_rec_numa {
+	struct intro_rec rec;
+	__u32 other_tid; /* 0: none */
+	__u16 from_cpu, to_cpu;
+	__u8 decision; /* enum intro_numa_decision */
+	__u8 reserved0;
+	__u16 reserved1;
+	__u32 reserved2;
 };
 
 #define INTRO_COMM_BYTES 16
@@ -303,7 +358,9 @@ struct intro_ring {
 	 * this CPU uses them.
 	 */
 	__u64 clock_offset, clock_synced;
-	__u64 reserved1[4];
+	/* Not 0: pages are counted and not yet told of. Only this CPU uses it */
+	__u64 placed;
+	__u64 reserved1[3];
 };
 #define INTRO_RING_SLACK (INTRO_ROW_BYTES * INTRO_ROWS_MAX)
 
@@ -317,6 +374,9 @@ INTRO_ASSERT_SIZE(intro_rec, 16);
 INTRO_ASSERT_SIZE(intro_rec_switch, 32);
 INTRO_ASSERT_SIZE(intro_rec_waking, 32);
 INTRO_ASSERT_SIZE(intro_rec_migrate, 32);
+INTRO_ASSERT_SIZE(intro_rec_pages, 32);
+INTRO_ASSERT_SIZE(intro_rec_numa, 32);
+INTRO_ASSERT_SIZE(intro_placed, 544);
 INTRO_ASSERT_SIZE(intro_rec_task, 64);
 INTRO_ASSERT_SIZE(intro_rec_exit, 32);
 INTRO_ASSERT_SIZE(intro_rec_snapshot, 64);
@@ -335,6 +395,9 @@ INTRO_ASSERT_OFFSET(intro_rec_switch, sysnr, 22);
 INTRO_ASSERT_OFFSET(intro_rec_switch, arg0, 24);
 INTRO_ASSERT_OFFSET(intro_rec_waking, waker_tid, 16);
 INTRO_ASSERT_OFFSET(intro_rec_migrate, to_cpu, 18);
+INTRO_ASSERT_OFFSET(intro_rec_pages, node, 20);
+INTRO_ASSERT_OFFSET(intro_rec_pages, since, 24);
+INTRO_ASSERT_OFFSET(intro_rec_numa, decision, 24);
 INTRO_ASSERT_OFFSET(intro_rec_task, start_time, 32);
 INTRO_ASSERT_OFFSET(intro_rec_task, comm, 40);
 INTRO_ASSERT_OFFSET(intro_rec_exit, start_time, 24);

@@ -98,6 +98,8 @@ struct intro_replay_sink {
 	void (*task)(void *ctx, const struct intro_task *task);
 	void (*thread)(void *ctx, const struct intro_thread *thread);
 	void (*pool)(void *ctx, const struct intro_pool *pool);
+	/* As they are counted: by places of the CPU's node and of the memory's. */
+	void (*pages)(void *ctx, uint32_t on, uint32_t from, uint64_t pages);
 };
 
 /* Zero a struct, set size = sizeof, then what you need. */

@@ -5,6 +5,7 @@
  * report.h - a trace, summed: what `introspect report` shows. Plain structs; printing is the
  * caller's. Memory is bounded by threads and pools, not by tasks or records.
  */
+#include <introspect/numa.h>
 #include <introspect/replay.h>
 #include <introspect/trace.h>
 
@@ -48,7 +49,8 @@ struct intro_report {
 	struct intro_report_trace trace;
 	struct intro_topology *topology;
 	struct intro_placement *placement; /* of all threads that were traced */
-	struct intro_report_pool *pools;   /* most task time first */
+	struct intro_numa *numa;
+	struct intro_report_pool *pools; /* most task time first */
 	size_t pools_n;
 	/* Pool workers by pool and index, then by running time; DEAD is from death to the trace's
 	 * end. */

@@ -24,6 +24,13 @@ enum intro_session_mode {
 	INTRO_SESSION_ALL = 2,	   /* the whole system */
 };
 
+/* Whether to count which node's memory each thread gets. */
+enum intro_session_numa {
+	INTRO_SESSION_NUMA_AUTO = 0, /* on a machine with several nodes */
+	INTRO_SESSION_NUMA_ON = 1,
+	INTRO_SESSION_NUMA_OFF = 2,
+};
+
 /* Zero a struct, set size = sizeof, then what you need. */
 struct intro_session_options {
 	size_t size;
@@ -35,6 +42,7 @@ struct intro_session_options {
 	size_t ring_bytes;    /* per CPU, a power of two; 0: the default */
 	const char *source;   /* "auto", "bpf"; NULL: auto */
 	bool no_marks, no_kernel;
+	enum intro_session_numa numa;
 	/* of the trace file */
 	int level;
 	bool no_compress;

@@ -27,6 +27,8 @@ extern "C" {
 #define INTRO_STREAM_CPU(cpu) ((uint32_t)(cpu))
 /* A CPU's late records (INTRO_SWITCH_LATE, INTRO_WAKING_LATE): apart, for their times go back. */
 #define INTRO_STREAM_LATE(cpu) (0x8000u + (uint32_t)(cpu))
+/* A CPU's PAGES records: told of when the pages have been counted for a while. */
+#define INTRO_STREAM_PLACED(cpu) (0xc000u + (uint32_t)(cpu))
 /*
  * DEF records, all with the time when recording began: a merged reader has every name before the
  * first mark that uses it, however late it was defined.

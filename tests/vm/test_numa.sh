@@ -1,0 +1,6 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Two nodes, and four with threads of a core.
+for machine in two four; do
+    "$(dirname "$0")/vm.py" run --topology $machine --command-timeout 130 "tests/vm/guest/numa.py $machine" || exit
+done
