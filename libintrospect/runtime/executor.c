@@ -220,8 +220,8 @@ struct intro_check_and_reject intro_reject_when_reached(uint64_t max_backlog)
 	return (struct intro_check_and_reject){.fn = reject_when_reached, .arg = (void *)most};
 }
 
-int intro_executor_submit_named(struct intro_executor *executor, struct intro_future *future,
-				uint32_t name, intro_task_fn fn, const void *arg, size_t size)
+static inline int submit(struct intro_executor *executor, struct intro_future *future,
+			 uint32_t name, intro_task_fn fn, const void *arg, size_t size)
 {
 	struct future *f = intro__future(future);
 	int err;
@@ -246,10 +246,16 @@ int intro_executor_submit_named(struct intro_executor *executor, struct intro_fu
 	return err;
 }
 
+int intro_executor_submit_named(struct intro_executor *executor, struct intro_future *future,
+				uint32_t name, intro_task_fn fn, const void *arg, size_t size)
+{
+	return submit(executor, future, name, fn, arg, size);
+}
+
 int intro_executor_submit(struct intro_executor *executor, struct intro_future *future,
 			  intro_task_fn fn, const void *arg, size_t size)
 {
-	return intro_executor_submit_named(executor, future, 0, fn, arg, size);
+	return submit(executor, future, 0, fn, arg, size);
 }
 
 void intro_executor_shutdown(struct intro_executor *executor, unsigned flags)

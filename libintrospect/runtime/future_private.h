@@ -27,6 +27,8 @@
 #include <introspect/future.h>
 #include <introspect/mark.h>
 
+#include "marks_private.h"
+
 /* Payloads up to this size travel in the future itself. */
 #define INTRO__INLINE_BYTES 64
 /* Results of processes up to this size, too. */
@@ -191,7 +193,7 @@ static inline int intro__future_hold(struct future *f, struct intro_executor *ex
 	f->executor = executor;
 	f->pool = pool;
 	f->name = name;
-	atomic_store_explicit(&f->task, intro_mark_task(), memory_order_release);
+	atomic_store_explicit(&f->task, intro__mark_task(), memory_order_release);
 	return 0;
 }
 

@@ -29,8 +29,9 @@ static __thread struct mark_thread {
 	struct intro_area_slot *slot; /* NULL: none yet, or none to be had */
 	uint32_t tid;
 	bool slotless; /* found no slot: do not look again */
-	uint64_t task_next, task_end;
 } self __attribute__((tls_model("initial-exec")));
+
+__thread struct mark_numbers intro__mark_numbers __attribute__((tls_model("initial-exec")));
 
 static pthread_once_t slot_once = PTHREAD_ONCE_INIT;
 static pthread_key_t slot_key;
@@ -67,6 +68,7 @@ __attribute__((destructor)) static void process_ends(void)
 static void forked_child(void)
 {
 	memset(&self, 0, sizeof(self));
+	intro__mark_numbers = (struct mark_numbers){0};
 }
 
 static void slot_init(void)
@@ -235,20 +237,22 @@ void intro_mark_write(uint8_t kind, uint64_t task, uint32_t a, uint32_t b)
 	mark_write_slowly(kind, task, a, b);
 }
 
+uint64_t intro__mark_task_slowly(void)
+{
+	struct intro_area *area = intro__area();
+	uint64_t next;
+
+	/* the child of a fork must not go on with our block */
+	pthread_once(&slot_once, slot_init);
+	next = 1 + atomic_fetch_add_explicit(area ? &area->next_task : &next_task_alone, TASK_BLOCK,
+					     memory_order_relaxed);
+	intro__mark_numbers = (struct mark_numbers){.next = next + 1, .end = next + TASK_BLOCK};
+	return next;
+}
+
 uint64_t intro_mark_task(void)
 {
-	struct intro_area *area;
-
-	if (unlikely(self.task_next == self.task_end)) {
-		area = intro__area();
-		/* the child of a fork must not go on with our block */
-		pthread_once(&slot_once, slot_init);
-		self.task_next =
-			1 + atomic_fetch_add_explicit(area ? &area->next_task : &next_task_alone,
-						      TASK_BLOCK, memory_order_relaxed);
-		self.task_end = self.task_next + TASK_BLOCK;
-	}
-	return self.task_next++;
+	return intro__mark_task();
 }
 
 void intro_mark_worker_start(uint32_t pool, uint32_t index)

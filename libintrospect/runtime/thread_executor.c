@@ -364,6 +364,16 @@ static int make_room(struct thread_pool *pool)
 	return err;
 }
 
+static __attribute__((noinline)) int push_slowly(struct thread_pool *pool, struct future *f)
+{
+	int err;
+
+	do
+		err = make_room(pool);
+	while (!err && intro__task_ring_push(&pool->queue, f));
+	return err;
+}
+
 static int thread_submit(struct intro_executor *executor, struct future *f)
 {
 	struct thread_pool *pool = intro__thread_pool(executor);
@@ -373,8 +383,8 @@ static int thread_submit(struct intro_executor *executor, struct future *f)
 	if (atomic_load_explicit(&pool->over, memory_order_relaxed))
 		return make_room(pool);
 	intro_mark_submit(task, executor->pool, f->name);
-	while (!err && intro__task_ring_push(&pool->queue, f))
-		err = make_room(pool);
+	if (intro__task_ring_push(&pool->queue, f))
+		err = push_slowly(pool, f);
 	idle = atomic_load(&pool->idle);
 	if (!err &&
 	    (IDLE_COUNT(idle, IDLE_SLEEPING) || IDLE_COUNT(idle, IDLE_LIVE) < pool->base.workers))

@@ -217,7 +217,7 @@ static void help_with(struct future *f, struct guest *guest)
 	self.depth--;
 }
 
-void intro__help(struct intro_future *const *futures, size_t n)
+__attribute__((flatten)) void intro__help(struct intro_future *const *futures, size_t n)
 {
 	struct guest guest;
 

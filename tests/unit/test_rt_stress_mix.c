@@ -34,7 +34,7 @@
 #endif
 
 #define FUTURES (100000 / SCALE)
-#define FIBERS 1000
+#define FIBERS (SANITIZED ? 200 : 1000)
 #define BATCH 32
 #define PRODUCERS 2
 
@@ -666,6 +666,6 @@ int main(void)
 	};
 
 	private_area();
-	watchdog(stress_seconds(4) + 120);
+	watchdog(stress_seconds(4) + 240);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
