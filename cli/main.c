@@ -5,7 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <introspect/spawn.h>
+
 #include "cli.h"
+#include "workload.h"
 
 struct command {
 	const char *name;
@@ -79,8 +82,10 @@ int main(int argc, char **argv)
 {
 	const struct command *command;
 
-	if (!standard_streams())
+	if (!standard_streams() || workload_spawned_register())
 		return CLI_FAILED;
+	/* a worker of `workload spawned` goes no further */
+	intro_process_main(argc, argv);
 	/* Only the character set: numbers are printed and read the same everywhere. */
 	setlocale(LC_CTYPE, "");
 	if (argc < 2) {

@@ -104,6 +104,9 @@ int workload_fibers_run(struct workload_run *run);
 int workload_race_run(struct workload_run *run);
 int workload_io_run(struct workload_run *run);
 int workload_spawn_run(struct workload_run *run);
+int workload_spawned_run(struct workload_run *run);
+/* Before intro_process_main. 0 or -errno. */
+int workload_spawned_register(void);
 int workload_squares_run(struct workload_run *run);
 int workload_fetch_run(struct workload_run *run);
 int workload_cpu_bound_run(struct workload_run *run);

@@ -20,6 +20,7 @@ const uint32_t *intro_marks_enabled = &marks_off;
 
 static pthread_once_t area_once = PTHREAD_ONCE_INIT;
 static struct intro_area *area_in_use;
+static int area_fd = -1; /* ours, unless the program has closed it */
 
 /* A name or pool that this process asked for. */
 struct local_def {
@@ -53,15 +54,28 @@ static struct intro_area *area_map(int fd)
 	return area;
 }
 
+/* The program may have closed it, and opened something else in its place. */
+static bool is_area(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	return seals >= 0 && (seals & F_SEAL_SHRINK) && !fstat(fd, &st) &&
+	       st.st_size == sizeof(struct intro_area);
+}
+
+int intro__area_fd(void)
+{
+	return intro__area() && is_area(area_fd) ? area_fd : -1;
+}
+
 /* The tracer's, which some ancestor was started with. The descriptor stays for exec'ed children. */
 static struct intro_area *area_inherit(void)
 {
 	const char *text = secure_getenv(INTRO_AREA_ENV);
 	struct intro_area *area;
-	struct stat st;
 	char *end;
 	long fd;
-	int seals;
 
 	if (!text || !*text)
 		return NULL;
@@ -69,17 +83,16 @@ static struct intro_area *area_inherit(void)
 	fd = strtol(text, &end, 10);
 	if (errno || *end || fd < 0 || fd > INT_MAX)
 		return NULL;
-	/* the program may have closed it, and opened something else in its place */
-	seals = fcntl((int)fd, F_GET_SEALS);
-	if (seals < 0 || !(seals & F_SEAL_SHRINK))
-		return NULL;
-	if (fstat((int)fd, &st) || st.st_size != sizeof(struct intro_area))
+	if (!is_area((int)fd))
 		return NULL;
 	area = area_map((int)fd);
 	if (area && (area->magic != INTRO_AREA_MAGIC || area->version != INTRO_AREA_VERSION)) {
 		munmap(area, sizeof(*area));
 		return NULL;
 	}
+	/* the program may close it */
+	if (area)
+		area_fd = fcntl((int)fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	return area;
 }
 
@@ -95,7 +108,11 @@ static struct intro_area *area_create(void)
 		area->version = INTRO_AREA_VERSION;
 		__atomic_store_n(&area->magic, INTRO_AREA_MAGIC, __ATOMIC_RELEASE);
 	}
-	close(fd);
+	/* for programs that this one executes as its workers */
+	if (area)
+		area_fd = fd;
+	else
+		close(fd);
 	return area;
 }
 

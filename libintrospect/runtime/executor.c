@@ -74,6 +74,7 @@ int intro__executor_init_in(struct intro_executor *executor, const struct intro_
 	executor->initarg_size = options->initarg_size;
 	executor->reject = options->check_and_reject;
 	executor->timed = options->timed;
+	executor->spawns = options->start_method == INTRO_START_SPAWN;
 	executor->held_as = options->waiters_help ? FUTURE_GUESTS : 0;
 	snprintf(executor->name, sizeof(executor->name), "%s", name);
 	executor->pool = pool;

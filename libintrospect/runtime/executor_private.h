@@ -76,6 +76,7 @@ struct intro_executor {
 	size_t initarg_size;
 	struct intro_check_and_reject reject;
 	bool timed;
+	bool spawns; /* its workers: functions go to them by number */
 	char name[INTRO__NAME_BYTES];
 	/* How a thread worker calls a function; NULL: as it is. Set before the first submit. */
 	int (*run)(struct intro_executor *executor, intro_task_fn fn, struct intro_call *call);
@@ -103,7 +104,8 @@ void intro__seat_run(struct seat *seat, struct future *future);
 
 /* A run of a task as the runtime sees it: behind intro_call.runtime. */
 struct call_state {
-	bool copies; /* results are copied: the worker is another process */
+	bool copies;  /* results are copied: the worker is another process */
+	bool spawned; /* and was spawned */
 	bool returned;
 	bool explained;
 	struct intro_result result;

@@ -12,6 +12,7 @@
 
 #include "futex.h"
 #include "map_private.h"
+#include "spawn_private.h"
 
 /* An item of a chunk run by a thread. */
 struct item {
@@ -31,7 +32,7 @@ struct chunk {
 
 /* What a process is sent for a chunk: this, then the items' bytes. */
 struct chunk_request {
-	intro_task_fn fn;
+	uint64_t fn; /* as in a request */
 	uint64_t item_size;
 	uint64_t n;
 };
@@ -98,18 +99,21 @@ static int pack(struct intro_result *all, const struct call_state *state, int co
 	return 0;
 }
 
-static int run_chunk_copied(struct intro_call *call)
+int intro__map_chunk(struct intro_call *call)
 {
 	const struct chunk_request *request = call->arg;
 	const unsigned char *items = (const unsigned char *)(request + 1);
 	struct call_state *outer = call->runtime;
 	struct intro_result all = {0};
+	intro_task_fn fn = (intro_task_fn)intro__function_of(request->fn, outer->spawned);
 	int err = 0;
 
+	if (!fn)
+		return intro__not_registered(call);
 	for (size_t i = 0; !err && i < request->n; i++) {
-		struct call_state state = {.copies = true};
-		int code = call_item(call, request->fn, items + i * request->item_size,
-				     request->item_size, &state);
+		struct call_state state = {.copies = true, .spawned = outer->spawned};
+		int code = call_item(call, fn, items + i * request->item_size, request->item_size,
+				     &state);
 
 		err = pack(&all, &state, code);
 		intro__call_free(&state);
@@ -129,14 +133,17 @@ static int submit_chunk(struct map *m, size_t c)
 	struct chunk *chunk = &m->chunk[c];
 	struct chunk_request *request = (void *)m->request;
 	size_t bytes = chunk->n * m->item_size;
+	uint64_t fn;
 
 	if (m->executor->ops->shares_memory)
 		return intro_executor_submit(m->executor, &m->future[c], run_chunk_shared, chunk,
 					     sizeof(*chunk));
-	*request =
-		(struct chunk_request){.fn = chunk->fn, .item_size = m->item_size, .n = chunk->n};
+	fn = intro__function_wire(m->executor, (void (*)(void))chunk->fn);
+	if (!fn)
+		return -ENOENT;
+	*request = (struct chunk_request){.fn = fn, .item_size = m->item_size, .n = chunk->n};
 	memcpy(request + 1, chunk->items, bytes);
-	return intro_executor_submit(m->executor, &m->future[c], run_chunk_copied, request,
+	return intro_executor_submit(m->executor, &m->future[c], intro__map_chunk, request,
 				     sizeof(*request) + bytes);
 }
 

@@ -7,6 +7,8 @@
 
 /* The area in use, attached or created at the first call; NULL: there is none. */
 struct intro_area *intro__area(void);
+/* A descriptor of it, closed on exec; -1: none (any more). */
+int intro__area_fd(void);
 
 /*
  * A number for an executor's pool, which no other live executor of this process tree has, whatever

@@ -16,6 +16,7 @@
 #include "child.h"
 #include "marks_private.h"
 #include "process_manager.h"
+#include "spawn_private.h"
 
 /* More belongs into shared memory. */
 #define PAYLOAD_MAX ((size_t)1 << 30)
@@ -65,6 +66,8 @@ static int process_submit(struct intro_executor *executor, struct future *f)
 	bool wake = false;
 	int err;
 
+	if (!intro__function_wire(executor, (void (*)(void))f->work.fn))
+		return -ENOENT;
 	err = copy_payload(f);
 	if (err)
 		return err;
@@ -238,6 +241,20 @@ static int start_manager(struct process_pool *pool)
 	return err;
 }
 
+/* Whether spawned workers would find their way. */
+static int can_start(const struct intro_executor *base)
+{
+	if (!base->spawns)
+		return 0;
+	if (!intro__may_spawn())
+		return -ENOTSUP;
+	if (base->initarg_size && !base->initarg)
+		return -EINVAL;
+	return base->initializer && !intro__function_wire(base, (void (*)(void))base->initializer)
+		       ? -ENOENT
+		       : 0;
+}
+
 struct intro_executor *intro__process_executor_new(const struct intro_executor_options *given,
 						   bool replaces)
 {
@@ -247,10 +264,15 @@ struct intro_executor *intro__process_executor_new(const struct intro_executor_o
 	int err;
 
 	err = intro__executor_options(&options, given);
-	if (!err && options.prefetch >= UINT_MAX)
+	if (!err && (options.prefetch >= UINT_MAX || options.start_method > INTRO_START_SPAWN))
 		err = -EINVAL;
 	if (!err)
 		err = intro__executor_init(&base, &process_ops, &options, INTRO_POOL_PROCESS);
+	if (!err) {
+		err = can_start(&base);
+		if (err)
+			intro__pool_release(base.pool);
+	}
 	if (err) {
 		errno = -err;
 		return NULL;

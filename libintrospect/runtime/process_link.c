@@ -15,6 +15,7 @@
 #include "child.h"
 #include "futex.h"
 #include "process_link.h"
+#include "spawn_private.h"
 
 /* A worker that closed its socket is about to end. One that does not (it exec'ed) is killed. */
 #define END_GRACE_MS 1000
@@ -52,45 +53,67 @@ static void forget_last(struct link *link)
 	intro__worker_name(link->executor, link->index, link->name, sizeof(link->name));
 }
 
+/* Our end of its bell is `ours`. */
+static pid_t fork_worker(const struct worker_birth *birth, int ours, const int *others, size_t n)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid < 0 ? -errno : pid;
+	/* or our siblings would never see the end of their sockets */
+	for (size_t i = 0; i < n; i++)
+		if (others[i] >= 0)
+			close(others[i]);
+	close(ours);
+	intro__process_worker(birth);
+}
+
+/* Makes the process of a link that has all else. */
+static int make_process(struct link *link, const struct worker_birth *birth, int memory,
+			const int *others, size_t n)
+{
+	int err;
+
+	link->pid = memory >= 0 ? intro__spawn(birth, memory)
+				: fork_worker(birth, link->bell, others, n);
+	if (link->pid < 0)
+		return (int)link->pid;
+	/* no other child can spoil it: neither another worker nor one that the program forks */
+	madvise(link->pipe.shared, link->pipe.bytes, MADV_DONTFORK);
+	link->pidfd = pidfd_open(link->pid, 0);
+	if (link->pidfd >= 0)
+		return 0;
+	err = -errno;
+	kill(link->pid, SIGKILL);
+	waitpid(link->pid, NULL, 0);
+	return err;
+}
+
 int intro__link_start(struct link *link, const struct worker_birth *given, const int *others,
 		      size_t n)
 {
 	struct worker_birth birth = *given;
-	int pair[2], err = 0;
+	bool spawns = link->executor->spawns;
+	int pair[2], err = 0, memory = -1;
 
 	forget_last(link);
 	birth.executor = link->executor;
 	birth.index = link->index;
-	birth.pipe = intro__pipe_map();
+	birth.more = spawns ? intro__spawn_bytes(birth.executor) : 0;
+	birth.pipe = intro__pipe_map(birth.more, spawns ? &memory : NULL);
 	if (!birth.pipe)
 		return -errno;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
 		err = -errno;
-		munmap(birth.pipe, sizeof(*birth.pipe));
-		return err;
+		pair[0] = pair[1] = -1;
 	}
-	birth.bell = pair[1];
-	link->pid = fork();
-	if (!link->pid) {
-		/* or our siblings would never see the end of their sockets */
-		for (size_t i = 0; i < n; i++)
-			if (others[i] >= 0)
-				close(others[i]);
-		close(pair[0]);
-		intro__process_worker(&birth);
-	}
-	if (link->pid < 0)
-		err = -errno;
-	close(pair[1]);
 	link->bell = pair[0];
-	intro__pipe_open(&link->pipe, birth.pipe, false, link->bell);
-	/* no other child can spoil it: neither another worker nor one that the program forks */
-	madvise(birth.pipe, sizeof(*birth.pipe), MADV_DONTFORK);
-	if (!err && (link->pidfd = pidfd_open(link->pid, 0)) < 0) {
-		err = -errno;
-		kill(link->pid, SIGKILL);
-		waitpid(link->pid, NULL, 0);
-	}
+	birth.bell = pair[1];
+	intro__pipe_open(&link->pipe, birth.pipe, birth.more, false, link->bell);
+	if (!err)
+		err = make_process(link, &birth, memory, others, n);
+	close_fd(&pair[1]);
+	close_fd(&memory);
 	if (err)
 		intro__link_close(link);
 	return err;
@@ -108,7 +131,9 @@ void intro__link_hand(struct link *link, struct future *f)
 	link->given++;
 	link->handed_ever++;
 	link->request = (struct wire_request){
-		.task = intro_future_id(intro__public(f)), .fn = f->work.fn, .size = f->work.size};
+		.task = intro_future_id(intro__public(f)),
+		.fn = intro__function_wire(link->executor, (void (*)(void))f->work.fn),
+		.size = f->work.size};
 	*m = (struct ring_message){0};
 	intro__message_add(m, &link->request, sizeof(link->request));
 	intro__message_add(m, f->work.arg, f->work.size);

@@ -13,7 +13,7 @@
 #include "futex.h"
 #include "map_private.h"
 #include "options.h"
-#include "process_private.h"
+#include "spawn_private.h"
 
 enum pool_state { POOL_RUNNING, POOL_CLOSED, POOL_TERMINATED };
 
@@ -44,6 +44,7 @@ struct intro_process_pool *intro_process_pool_new(const struct intro_process_poo
 	under.initarg_size = options.initarg_size;
 	under.max_tasks_per_worker = options.max_tasks_per_worker;
 	under.prefetch = options.prefetch;
+	under.start_method = options.start_method;
 	pool->executor = intro__process_executor_new(&under, true);
 	if (!pool->executor) {
 		err = errno;
@@ -143,23 +144,28 @@ int intro_process_pool_map(struct intro_process_pool *pool, intro_task_fn fn, co
  */
 
 struct star {
-	intro_star_fn fn;
+	uint64_t fn; /* as in a request */
 	uint64_t n;
 	uint64_t size[];
 };
 #define PAD(bytes) (((bytes) + 15) & ~(size_t)15)
 
-static int call_star(struct intro_call *call)
+int intro__star(struct intro_call *call)
 {
+	const struct call_state *state = call->runtime;
 	struct intro_arg args[INTRO_STARMAP_ARGS];
 	unsigned char *copy = NULL;
 	const struct star *star;
 	struct star head;
+	intro_star_fn fn;
 	size_t at;
 	int code;
 
 	/* items of a chunk lie behind each other, after a header: only 8 is sure */
 	memcpy(&head, call->arg, sizeof(head));
+	fn = (intro_star_fn)intro__function_of(head.fn, state->spawned);
+	if (!fn)
+		return intro__not_registered(call);
 	at = PAD(sizeof(head) + head.n * sizeof(head.size[0]));
 	copy = aligned_alloc(16, PAD(call->size));
 	if (!copy) {
@@ -172,7 +178,7 @@ static int call_star(struct intro_call *call)
 		args[i] = (struct intro_arg){.data = copy + at, .size = star->size[i]};
 		at += PAD(star->size[i]);
 	}
-	code = head.fn(call, args, head.n);
+	code = fn(call, args, head.n);
 	free(copy);
 	return code;
 }
@@ -189,7 +195,7 @@ static size_t star_bytes(const struct intro_arg *args, size_t n)
 	return bytes;
 }
 
-static void star_pack(struct star *star, intro_star_fn fn, const struct intro_arg *args, size_t n)
+static void star_pack(struct star *star, uint64_t fn, const struct intro_arg *args, size_t n)
 {
 	unsigned char *at = (unsigned char *)star + PAD(sizeof(*star) + n * sizeof(star->size[0]));
 
@@ -207,6 +213,7 @@ int intro_process_pool_starmap(struct intro_process_pool *pool, intro_star_fn fn
 			       const struct intro_arg *args, size_t n, size_t per_item,
 			       size_t chunk, int64_t timeout_ns, intro_map_done_fn done, void *ctx)
 {
+	uint64_t wire = intro__function_wire(pool->executor, (void (*)(void))fn);
 	size_t item = 0, bytes;
 	unsigned char *items;
 	int err;
@@ -216,6 +223,8 @@ int intro_process_pool_starmap(struct intro_process_pool *pool, intro_star_fn fn
 	for (size_t i = 0; per_item && i < n * per_item; i++)
 		if (args[i].size && !args[i].data)
 			return -EINVAL;
+	if (!wire)
+		return -ENOENT;
 	/* all items are as large as the largest */
 	for (size_t i = 0; i < n; i++) {
 		bytes = star_bytes(args + i * per_item, per_item);
@@ -227,9 +236,10 @@ int intro_process_pool_starmap(struct intro_process_pool *pool, intro_star_fn fn
 	if (!items)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
-		star_pack((struct star *)(void *)(items + i * item), fn, args + i * per_item,
+		star_pack((struct star *)(void *)(items + i * item), wire, args + i * per_item,
 			  per_item);
-	err = intro_process_pool_map(pool, call_star, items, n, item, chunk, timeout_ns, done, ctx);
+	err = intro_process_pool_map(pool, intro__star, items, n, item, chunk, timeout_ns, done,
+				     ctx);
 	free(items);
 	return err;
 }

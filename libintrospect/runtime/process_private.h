@@ -3,7 +3,7 @@
 #define INTRO_RUNTIME_PROCESS_PRIVATE_H
 /*
  * process_private.h - what goes between a process pool and its workers, through a ring each way
- * (process_ring.h). Both ends are one program's image, so the records are plain structs; a request
+ * (process_ring.h). Both ends are one program, so the records are plain structs; a request
  * is answered by one reply, in order, unless it was revoked.
  */
 #include "executor_private.h"
@@ -19,7 +19,7 @@ enum wire_claim {
 /* Followed by `size` bytes. */
 struct wire_request {
 	uint64_t task;
-	intro_task_fn fn; /* the image is the same on both sides of the fork */
+	uint64_t fn; /* its address, or for spawned workers its number (spawn_private.h) */
 	uint64_t size;
 	_Atomic uint32_t claim; /* enum wire_claim */
 };
@@ -48,6 +48,8 @@ struct worker_birth {
 	unsigned index;
 	int bell; /* its end of the socket */
 	struct pipe_shared *pipe;
+	size_t more;		 /* bytes behind that */
+	bool spawned;		 /* in a worker: it was */
 	bool may_spin;		 /* look for a while before it sleeps */
 	pid_t parent;		 /* who must be its parent; otherwise that has died already */
 	const sigset_t *signals; /* blocked in the thread that made the pool */

@@ -7,32 +7,68 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* What is put or taken in one go: the other side can begin with it. */
 #define PIECE_BYTES ((size_t)64 << 10)
 
-struct pipe_shared *intro__pipe_map(void)
+static struct pipe_shared *map(size_t bytes, int memory)
 {
-	void *memory = mmap(NULL, sizeof(struct pipe_shared), PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			memory < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED, memory, 0);
 
-	return memory == MAP_FAILED ? NULL : memory;
+	return at == MAP_FAILED ? NULL : at;
+}
+
+struct pipe_shared *intro__pipe_map(size_t more, int *memory)
+{
+	size_t bytes = sizeof(struct pipe_shared) + more;
+	struct pipe_shared *pipe = NULL;
+	int err;
+
+	if (!memory)
+		return map(bytes, -1);
+	*memory = memfd_create("introspect-worker", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (*memory < 0)
+		return NULL;
+	/* sealed: a worker that cut it short would kill the pool's process */
+	if (!ftruncate(*memory, (off_t)bytes) &&
+	    !fcntl(*memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		pipe = map(bytes, *memory);
+	if (pipe)
+		return pipe;
+	err = errno;
+	close(*memory);
+	errno = err;
+	return NULL;
+}
+
+struct pipe_shared *intro__pipe_map_inherited(int memory, size_t *more)
+{
+	struct stat st;
+
+	if (fstat(memory, &st) || (size_t)st.st_size < sizeof(struct pipe_shared))
+		return NULL;
+	*more = (size_t)st.st_size - sizeof(struct pipe_shared);
+	return map((size_t)st.st_size, memory);
 }
 
 void intro__pipe_unmap(struct pipe_end *end)
 {
 	if (end->shared)
-		munmap(end->shared, sizeof(*end->shared));
+		munmap(end->shared, end->bytes);
 	end->shared = NULL;
 }
 
-void intro__pipe_open(struct pipe_end *end, struct pipe_shared *shared, bool is_worker, int bell)
+void intro__pipe_open(struct pipe_end *end, struct pipe_shared *shared, size_t more, bool is_worker,
+		      int bell)
 {
 	struct ring_end requests = {.shared = &shared->to_worker, .bytes = shared->requests},
 			replies = {.shared = &shared->to_pool, .bytes = shared->replies};
 
 	end->shared = shared;
+	end->bytes = sizeof(*shared) + more;
 	end->wants = is_worker ? &shared->worker_wants : &shared->pool_wants;
 	end->out = is_worker ? replies : requests;
 	end->in = is_worker ? requests : replies;

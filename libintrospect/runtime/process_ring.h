@@ -57,15 +57,22 @@ struct ring_end {
 /* One side of both rings. */
 struct pipe_end {
 	struct pipe_shared *shared; /* NULL: none */
+	size_t bytes;		    /* of the mapping */
 	struct ring_end out, in;
 	_Atomic uint32_t *wants; /* its own */
 };
 
-/* Fresh memory, to be shared with one worker. NULL and errno. */
-struct pipe_shared *intro__pipe_map(void);
+/*
+ * Fresh memory, to be shared with one worker, with `more` bytes behind. `memory` NULL, or gets a
+ * descriptor of it. NULL and errno.
+ */
+struct pipe_shared *intro__pipe_map(size_t more, int *memory);
+/* The same, from that descriptor; *more: how much is behind. */
+struct pipe_shared *intro__pipe_map_inherited(int memory, size_t *more);
 void intro__pipe_unmap(struct pipe_end *end);
-/* `shared` is fresh. */
-void intro__pipe_open(struct pipe_end *end, struct pipe_shared *shared, bool is_worker, int bell);
+/* `shared` is fresh, with so many bytes behind. */
+void intro__pipe_open(struct pipe_end *end, struct pipe_shared *shared, size_t more, bool is_worker,
+		      int bell);
 
 /*
  * Sleeping takes three steps: says what it waits for; looks once more (a reading after this sees

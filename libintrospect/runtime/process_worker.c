@@ -2,8 +2,8 @@
 /*
  * process_worker.c - the worker's side of a process pool.
  *
- * A worker is a fork of the program. It runs tasks until it is told that no more will come, and
- * dies at once with its parent. Its signals: child.h.
+ * A worker is a fork of the program, or the program executed anew (spawn.c). It runs tasks until it
+ * is told that no more will come, and dies at once with its parent. Its signals: child.h.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 
 #include "child.h"
 #include "marks_private.h"
-#include "process_private.h"
+#include "spawn_private.h"
 #include "spin.h"
 
 /* A larger payload's memory is given back after its task. */
@@ -142,7 +142,7 @@ static void tell_length(struct worker *w, int64_t began, int64_t ended)
 
 static void run(struct worker *w, intro_task_fn fn, const void *arg, size_t size, uint64_t task)
 {
-	struct call_state state = {.copies = true};
+	struct call_state state = {.copies = true, .spawned = w->birth->spawned};
 	struct intro_call call = {.arg = arg,
 				  .size = size,
 				  .worker = w->name,
@@ -183,6 +183,13 @@ static int no_memory(struct intro_call *call)
 	return -ENOMEM;
 }
 
+static intro_task_fn function_of(struct worker *w, uint64_t wire)
+{
+	intro_task_fn fn = (intro_task_fn)intro__function_of(wire, w->birth->spawned);
+
+	return fn ? fn : intro__not_registered;
+}
+
 static bool make_room(struct worker *w, size_t size)
 {
 	if (size <= w->capacity)
@@ -220,7 +227,7 @@ static void run_next(struct worker *w)
 	if (!ours)
 		return;
 	if (fits)
-		run(w, request.fn, w->payload, request.size, request.task);
+		run(w, function_of(w, request.fn), w->payload, request.size, request.task);
 	else
 		run(w, no_memory, NULL, 0, request.task);
 	if (w->capacity > KEEP_BYTES) {
@@ -248,7 +255,7 @@ void intro__process_worker(const struct worker_birth *birth)
 	w->birth = birth;
 	w->may_spin = birth->may_spin;
 	w->spin_ns = WORKER_SPIN_NS;
-	intro__pipe_open(&w->pipe, birth->pipe, true, birth->bell);
+	intro__pipe_open(&w->pipe, birth->pipe, birth->more, true, birth->bell);
 	intro__worker_name(birth->executor, birth->index, w->name, sizeof(w->name));
 	intro__worker_name(birth->executor, birth->index, comm, sizeof(comm));
 	prctl(PR_SET_NAME, comm);

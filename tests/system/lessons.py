@@ -281,6 +281,16 @@ def map_(t):
     yield ("2 000 items are 40 tasks", len(t.tasks) == 40, len(t.tasks))
 
 
+@lesson("spawned")
+def spawned(t):
+    for name in ("forked", "spawned"):
+        pool = t.pool(name)
+        yield (f"{name}: twenty tasks, a process for each CPU",
+               (pool.finished, len(pool.workers), pool.kind) == (20, CPUS, "process"), str(pool))
+        yield from hardly_blocked(pool)
+    yield ("no worker is of both", not set(t.pool("forked").workers) & set(t.pool("spawned").workers), "")
+
+
 @lesson("squares")
 def squares(t):
     pool = t.pool("squares")

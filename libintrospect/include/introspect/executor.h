@@ -95,6 +95,12 @@ struct intro_check_and_reject {
 /* Rejects (-EBUSY) when `max_backlog` tasks wait or more: as futurist.rejection's of that name. */
 struct intro_check_and_reject intro_reject_when_reached(uint64_t max_backlog);
 
+/* How a process pool makes workers. */
+enum intro_start_method {
+	INTRO_START_FORK = 0,  /* copies of this process as it is then */
+	INTRO_START_SPAWN = 1, /* this program, executed anew: spawn.h */
+};
+
 /* Zero a struct, set size = sizeof, then what you need. */
 struct intro_executor_options {
 	size_t size;
@@ -126,10 +132,15 @@ struct intro_executor_options {
 	 * nobody waits for its futures any more.
 	 */
 	bool waiters_help;
+	/* Process pools: */
+	enum intro_start_method start_method;
 };
 
-/* NULL and errno (EINVAL, E2BIG: options from a newer header, ENOMEM, or fork's). Thread workers
- * start on demand, while none is idle; processes at once. */
+/*
+ * NULL and errno (EINVAL, E2BIG: options from a newer header, ENOMEM, or fork's). Thread workers
+ * start on demand, while none is idle; processes at once. To spawn: ENOTSUP before
+ * intro_process_main, ENOENT: the initializer is not registered.
+ */
 struct intro_executor *intro_thread_executor_new(const struct intro_executor_options *options);
 struct intro_executor *intro_process_executor_new(const struct intro_executor_options *options);
 
@@ -151,8 +162,9 @@ int intro_executor_maintain(struct intro_executor *executor);
  * Hands `fn(arg, size)` to the pool; `future` is initialised, PENDING and not yet submitted,
  * and stays the caller's memory. A process pool copies the bytes before it returns. 0;
  * -ESHUTDOWN after shutdown; -EPIPE when the pool is broken; -EINVAL; -ENOMEM; -EAGAIN when there
- * is no thread to run it; process pools: -EMSGSIZE beyond 1 GiB; -EBUSY, or what check_and_reject
- * returned: rejected. Then the future is as it was.
+ * is no thread to run it; process pools: -EMSGSIZE beyond 1 GiB, -ENOENT when workers are spawned
+ * and fn is not registered (spawn.h); -EBUSY, or what check_and_reject returned: rejected. Then the
+ * future is as it was.
  */
 int intro_executor_submit(struct intro_executor *executor, struct intro_future *future,
 			  intro_task_fn fn, const void *arg, size_t size);

@@ -48,6 +48,7 @@ struct intro_process_pool_options {
 	unsigned max_tasks_per_worker; /* then a new one takes its place; a chunk is one; 0: no
 					  limit */
 	unsigned prefetch; /* tasks handed to a worker ahead; 0: 1, or more where they are short */
+	enum intro_start_method start_method;
 };
 
 /* NULL and errno: EINVAL, E2BIG (options from a newer header), ENOMEM, or fork's. */
@@ -87,6 +88,8 @@ struct intro_arg {
 };
 typedef int (*intro_star_fn)(struct intro_call *call, const struct intro_arg *args, size_t n);
 #define INTRO_STARMAP_ARGS 64 /* per_item at most */
+/* As intro_function_register (spawn.h), for spawned workers. */
+int intro_function_register_star(const char *name, intro_star_fn fn);
 int intro_process_pool_starmap(struct intro_process_pool *pool, intro_star_fn fn,
 			       const struct intro_arg *args, size_t n, size_t per_item,
 			       size_t chunk, int64_t timeout_ns, intro_map_done_fn done, void *ctx);
