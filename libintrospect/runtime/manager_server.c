@@ -6,6 +6,7 @@
  * no pointer that an event or a list holds goes stale meanwhile.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
@@ -425,9 +426,13 @@ static struct peer *peer_of(struct server *s, pid_t pid)
 {
 	struct peer *p;
 
-	TAILQ_FOREACH(p, &s->peers, all)
-		if (p->pid == pid && !p->dead)
+	TAILQ_FOREACH(p, &s->peers, all) {
+		struct pollfd ended = {.fd = p->pidfd, .events = POLLIN};
+
+		/* its number may have been given to another process since */
+		if (p->pid == pid && poll(&ended, 1, 0) == 0)
 			return p;
+	}
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;

@@ -71,6 +71,7 @@ struct head {
 	_Atomic uint32_t current;
 	bool large_waits; /* a put has waited for bytes: one get may make room for several */
 	uint64_t held;	  /* of all slots */
+	int64_t buried;	  /* when the dead were looked for by a sleeper */
 	struct wait_word waits[WAIT_KINDS];
 	struct slot slots[INTRO_PROCESS_QUEUE_USERS];
 } __attribute__((aligned(64)));
@@ -368,6 +369,18 @@ static void count_down(uint32_t *n)
 		--*n;
 }
 
+/* For many sleepers together not more often than for one. The lock is held. */
+static void bury_now_and_then(struct intro_process_queue *q)
+{
+	int64_t now = intro__now(), since = now - q->head->buried;
+
+	/* before our time: by a process with another clock (a time namespace) */
+	if (since >= 0 && since < SHARED_SLICE_NS / 2)
+		return;
+	q->head->buried = now;
+	bury(q);
+}
+
 /* Gives up the lock, and has it again. 0: look again; -ETIMEDOUT; -EUSERS. */
 static int wait_for(struct intro_process_queue *q, enum wait_kind kind, int64_t deadline)
 {
@@ -388,7 +401,7 @@ static int wait_for(struct intro_process_queue *q, enum wait_kind kind, int64_t 
 	count_down(&w->waiting);
 	count_down(&w->picked);
 	if (intro__now() >= slice)
-		bury(q);
+		bury_now_and_then(q);
 	return err;
 }
 

@@ -559,6 +559,55 @@ static void many_threads(void **state)
 	intro_process_queue_free(q);
 }
 
+static _Atomic bool forked_enough;
+
+static void *passes_until_then(void *arg)
+{
+	uint64_t value;
+
+	while (!forked_enough) {
+		assert_int_equal(put(arg, 1), 0);
+		assert_int_equal(get(arg, &value, INTRO_FOREVER), 0);
+		assert_int_equal(intro_process_queue_task_done(arg), 0);
+	}
+	return NULL;
+}
+
+/*
+ * Also when another thread holds the lock: its child is another process to the queue. Which takes
+ * no lock of AddressSanitizer's; of ThreadSanitizer's it does.
+ */
+static void fork_while_threads_pass(void **state)
+{
+#ifdef __SANITIZE_THREAD__
+	skip();
+#endif
+	struct intro_process_queue *q = new_queue(OPTIONS(.capacity = 4));
+	pthread_t threads[3];
+	uint64_t value;
+	pid_t pid;
+
+	for (int i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, passes_until_then, q);
+	for (int i = 0; i < 30; i++) {
+		pid = fork();
+		if (!pid) {
+			for (int k = 0; k < 20; k++)
+				if (put(q, 2) || get(q, &value, INTRO_FOREVER) ||
+				    intro_process_queue_task_done(q))
+					_exit(1);
+			_exit(0);
+		}
+		reap(pid, 0);
+	}
+	forked_enough = true;
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(intro_process_queue_size(q), 0);
+	assert_int_equal(intro_process_queue_join(q, INTRO_FOREVER), 0);
+	intro_process_queue_free(q);
+}
+
 static void too_many_users(void **state)
 {
 	struct intro_process_queue *q = new_queue(NULL);
@@ -664,6 +713,7 @@ int main(void)
 		cmocka_unit_test(many_to_many),
 		cmocka_unit_test(killed_at_any_moment),
 		cmocka_unit_test(many_threads),
+		cmocka_unit_test(fork_while_threads_pass),
 		cmocka_unit_test(too_many_users),
 		cmocka_unit_test(marks),
 		cmocka_unit_test(waits_are_named),
