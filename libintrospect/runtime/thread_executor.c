@@ -128,12 +128,13 @@ static void sleep_until_woken(struct thread_worker *w)
 
 	pthread_mutex_lock(&pool->lock);
 	atomic_fetch_add(&pool->idle, change);
-	w->searching = false;
 	if (atomic_load(&pool->over) || !intro__task_ring_is_empty(&pool->queue)) {
-		atomic_fetch_sub(&pool->idle, IDLE_SLEEPING);
+		/* still searching: who submitted this woke nobody, and relies on it for the rest */
+		atomic_fetch_sub(&pool->idle, change);
 		pthread_mutex_unlock(&pool->lock);
 		return;
 	}
+	w->searching = false;
 	atomic_store_explicit(&w->awake, 0, memory_order_relaxed);
 	w->sleeping = pool->sleepers;
 	pool->sleepers = w;
