@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Every kind of lock, each with a name: a report tells which one who waited for. */
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include <introspect/locks.h>
@@ -20,7 +21,7 @@ struct court {
 	uint64_t next;	   /* whose turn it is */
 	uint64_t weighed;  /* under scale */
 	uint32_t verdicts; /* by the barrier's action */
-	int wrong;
+	_Atomic int wrong;
 };
 
 static int pronounce(void *arg)
@@ -31,7 +32,7 @@ static int pronounce(void *arg)
 
 static void court_init(struct court *court, uint32_t parties)
 {
-	*court = (struct court){0};
+	memset(court, 0, sizeof(*court));
 	intro_event_init(&court->opening, "opening");
 	intro_semaphore_init_bounded(&court->seats, SEATS, "seats");
 	intro_mutex_init(&court->scale, "scale");
