@@ -49,7 +49,7 @@ CLI_SRC	:= $(call src,cli)
 UNIT_SRC := $(call src,tests/unit)
 BENCH_SRC := $(filter-out %.bpf.c,$(call src,tests/bench))
 FUZZ_SRC := $(call src,tests/fuzz)
-SYSPROG_SRC := $(call src,tests/system)
+SYSPROG_SRC := $(call src,tests/system tests/vm)
 RT_OBJ	:= $(call obj,$(RT_SRC))
 LIB_OBJ	:= $(call obj,$(LIB_SRC))
 CLI_OBJ	:= $(call obj,$(CLI_SRC))
@@ -66,12 +66,12 @@ LIB_SO	:= $(B)/lib/libintrospect.so.$(SOVERSION)
 UNIT	:= $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(filter tests/unit/test_%,$(UNIT_SRC)))
 TEST_SUPPORT := $(call obj,$(filter-out tests/unit/test_%,$(UNIT_SRC)))
 BENCH	:= $(patsubst tests/bench/%.c,$(B)/bench/%,$(BENCH_SRC))
-SYSPROG	:= $(patsubst tests/system/%.c,$(B)/tests/system/%,$(SYSPROG_SRC))
+SYSPROG	:= $(patsubst %.c,$(B)/%,$(SYSPROG_SRC))
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all libs help deps deps-build demo test test-unit test-system test-vm vm-shell units bench bench-pools deps-bench pool-programs bench-programs lint fuzz doc install uninstall clean
+.PHONY: all libs help deps deps-build demo test test-unit test-system test-vm test-vm-slow vm-shell kmod kmod-install units bench bench-pools deps-bench pool-programs bench-programs lint fuzz doc install uninstall clean
 
 all: libs $(B)/introspect $(SYSPROG) ## build the program and the libraries
 libs: $(RT_A) $(LIB_A) $(RT_SO) $(LIB_SO) pc
@@ -151,9 +151,9 @@ file_libs = $(shell sed -n 's/^ \* LIBS: //p' $(1))
 $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(TEST_SUPPORT) $(CLI_A) $(LIB_A) $(RT_A)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(call file_libs,tests/unit/$*.c) $(LIBS)
-$(B)/tests/system/%: $(B)/obj/tests/system/%.o $(LIB_A) $(RT_A)
+$(SYSPROG): $(B)/%: $(B)/obj/%.o $(LIB_A) $(RT_A)
 	@mkdir -p $(@D)
-	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call file_libs,tests/system/$*.c) $(LIBS)
+	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call file_libs,$*.c) $(LIBS)
 $(B)/obj/tests/bench/%.o: ALL_CFLAGS += $(shell pkg-config --cflags glib-2.0 2>/dev/null)
 $(B)/bench/%: $(B)/obj/tests/bench/%.o $(LIB_A) $(RT_A)
 	@mkdir -p $(@D)
@@ -161,7 +161,7 @@ $(B)/bench/%: $(B)/obj/tests/bench/%.o $(LIB_A) $(RT_A)
 units: $(UNIT)
 
 test: deps ## install what is missing, build, run every test
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory all vm-module
 	$(Q)$(MAKE) --no-print-directory VARIANT=asan units
 	$(Q)$(MAKE) --no-print-directory VARIANT=tsan tsan-units
 	$(Q)tests/run.sh unit-asan tsan system vm
@@ -171,9 +171,15 @@ TSAN_UNIT := $(filter $(B)/tests/unit/test_rt_%,$(UNIT))
 tsan-units: $(TSAN_UNIT)
 test-vm: all ## the tests in a virtual machine: the kernel module, NUMA (no root)
 	$(Q)tests/vm/fetch.sh
+	$(Q)$(MAKE) --no-print-directory vm-module
 	$(Q)tests/run.sh vm
-vm-shell: all ## a shell in that machine; TOPOLOGY=one, two, four, no-cpu or no-memory
+test-vm-slow: all ## the long ones of these: 1 000 loads and unloads, 5 minutes of fuzzing (an hour)
 	$(Q)tests/vm/fetch.sh
+	$(Q)$(MAKE) --no-print-directory vm-module
+	$(Q)tests/vm/slow.sh
+vm-shell: all ## a shell in that machine; TOPOLOGY=single, pair, one, two, four, no-cpu, no-memory
+	$(Q)tests/vm/fetch.sh
+	$(Q)$(MAKE) --no-print-directory vm-module
 	$(Q)tests/vm/vm.py shell --topology $(or $(TOPOLOGY),two)
 STRESS_SECONDS ?= 60
 STRESS := $(addprefix tests/unit/,test_rt_stress test_rt_stress_mix)
@@ -231,6 +237,37 @@ demo: deps ## install what is missing, build, trace the `mixed` workload, print 
 
 doc: ## check and render the man pages to build/doc
 	$(Q)mkdir -p build/doc; for f in docs/man/*.[1-9]; do mandoc -T lint -W warning $$f && mandoc -T html $$f > build/doc/$$(basename $$f).html || exit 1; done
+
+# --- the kernel module ------------------------------------------------------------------------
+
+# Kbuild writes next to its sources, so they are copied. The same tree is what DKMS gets.
+KMOD_SRC := $(wildcard kmod/* bpf/syscalls.h libintrospect/include/introspect/abi.h libintrospect/include/introspect/device.h)
+VM_RELEASE = $(shell cat build/vm/release 2>/dev/null)
+VM_HEADERS = $(CURDIR)/build/vm/headers/usr/src/linux-headers-$(VM_RELEASE)
+# whose headers: this machine's kernel's, else those of the virtual machine
+KDIR	?= $(or $(wildcard /lib/modules/$(shell uname -r)/build),$(VM_HEADERS))
+# $(call build-module,KDIR,DIRECTORY); without vmlinux there is nothing to make the module's BTF from
+define build-module
+	$(Q)rm -rf $(2)/tree && mkdir -p $(2)/tree && cp --parents $(KMOD_SRC) $(2)/tree
+	+$(Q)$(MAKE) --no-print-directory -C $(1) M=$(CURDIR)/$(2)/tree/kmod W=1 $(if $(wildcard $(1)/vmlinux),,CONFIG_DEBUG_INFO_BTF_MODULES=) $(if $(Q),-s) modules
+	$(Q)cp $(2)/tree/kmod/introspect.ko $(2)/introspect.ko
+endef
+kmod: ## build introspect.ko for this kernel, or for that in KDIR (needs its headers)
+	$(call build-module,$(KDIR),build/kmod)
+	@echo "build/kmod/introspect.ko: $$(modinfo -F vermagic build/kmod/introspect.ko 2>/dev/null)"
+build/vm/introspect.ko: $(KMOD_SRC) $(wildcard build/vm/release)
+	$(call say,KMOD,$@)true
+	$(call build-module,$(VM_HEADERS),build/vm)
+.PHONY: vm-module
+vm-module: $(if $(wildcard build/vm/release),build/vm/introspect.ko)
+kmod-install: ## give the module's sources to DKMS, which builds it for each kernel (root)
+	$(Q)rm -rf $(DESTDIR)/usr/src/introspect-$(VERSION)
+	$(Q)install -d $(DESTDIR)/usr/src/introspect-$(VERSION)
+	$(Q)cp --parents $(KMOD_SRC) $(DESTDIR)/usr/src/introspect-$(VERSION)
+	$(Q)sed 's|@VERSION@|$(VERSION)|' kmod/dkms.conf.in > $(DESTDIR)/usr/src/introspect-$(VERSION)/dkms.conf
+	$(Q)if [ -n "$(DESTDIR)" ]; then :; elif command -v dkms >/dev/null; then \
+		dkms install --force introspect/$(VERSION); \
+	else echo "sources are in /usr/src/introspect-$(VERSION); dkms is not installed"; exit 1; fi
 
 # --- install ---------------------------------------------------------------------------------
 

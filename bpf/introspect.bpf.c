@@ -11,6 +11,7 @@
 
 #include "ring.bpf.h"
 #include "target.bpf.h"
+#include "syscalls.h"
 #include "asleep.bpf.h"
 #include "task.bpf.h"
 #include "clock.bpf.h"

@@ -33,7 +33,7 @@ _introspect_value() { # of the option $prev; false: it has none to offer
     case $prev in
     -o | --output | --report | --truth) _introspect_files "" ;;
     -p | --pid) _introspect_words "$(cd /proc && echo [0-9]*)" ;;
-    --source) _introspect_words "auto bpf" ;;
+    --source) _introspect_words "auto bpf kmod" ;;
     --status) _introspect_words "finished failed cancelled lost queued running unseen" ;;
     --sort)
         case ${COMP_WORDS[1]} in

@@ -13,7 +13,7 @@
 #include "cli.h"
 #include "render.h"
 
-static const char *const sources[] = {"auto", "bpf", NULL};
+static const char *const sources[] = {"auto", "bpf", "kmod", NULL};
 
 int cli_recording_option(struct cli_recording *recording, const char *command, int option)
 {
@@ -47,8 +47,8 @@ int cli_recording_option(struct cli_recording *recording, const char *command, i
 		break;
 	case CLI_OPT_SOURCE:
 		if (cli_parse_choice(optarg, sources) < 0)
-			return cli_usage_error(command, "there is no source '%s': auto or bpf",
-					       optarg);
+			return cli_usage_error(
+				command, "there is no source '%s': auto, bpf or kmod", optarg);
 		options->source = optarg;
 		break;
 	case CLI_OPT_LEVEL:

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <introspect/area.h>
+#include <introspect/device.h>
 
 #include "collect/clock.h"
 #include "collect/machine.h"
@@ -169,19 +170,50 @@ static void probe_cgroup(struct intro__probe *probe, struct intro_probe_row *row
 			 *memory ? memory : "unlimited");
 }
 
-static void probe_modules(struct intro__probe *probe, struct intro_probe_row *row)
+/* The module stands in where BPF is not to be had; that it is absent is no fault. */
+static void probe_module(struct intro__probe *probe, struct intro_probe_row *row)
 {
-	char disabled[16];
+	static const char *const names[] = {
+#define NAME(NAME, bit, required) [bit] = #NAME,
+		INTRO_TRACEPOINTS(NAME)
+#undef NAME
+	};
+	char disabled[16], missing[100] = "";
+	struct intro_device_version version;
+	int error = intro__kmod_version(&version);
 
-	/* BPF does without: this tells whether a kernel module could stand in for it */
-	if (access("/proc/modules", F_OK))
-		intro__probe_say(row, INTRO_PROBE_OK, "this kernel has none (not needed)");
-	else if (intro__read_line("/proc/sys/kernel/modules_disabled", disabled,
-				  sizeof(disabled)) &&
-		 *disabled == '1')
-		intro__probe_say(row, INTRO_PROBE_OK, "loading is switched off (not needed)");
-	else
-		intro__probe_say(row, INTRO_PROBE_OK, "can be loaded (not needed)");
+	for (size_t i = 0; !error && i < INTRO_TRACEPOINT_COUNT; i++) {
+		size_t used = strlen(missing);
+
+		if (version.missing & 1u << i)
+			snprintf(missing + used, sizeof(missing) - used, " %s", names[i]);
+	}
+	if (!error && version.abi != INTRO_ABI_VERSION) {
+		intro__probe_say(row, INTRO_PROBE_DEGRADED, "loaded, but of another version");
+		intro__probe_advise(row,
+				    "make kmod; rmmod introspect; insmod the new introspect.ko");
+	} else if (!error && *missing) {
+		intro__probe_say(row, INTRO_PROBE_DEGRADED, "loaded; this kernel lacks%s", missing);
+		intro__probe_advise(row, "none: what these would tell is not in the trace");
+	} else if (!error) {
+		intro__probe_say(row, INTRO_PROBE_OK, "loaded, finds all tracepoints");
+	} else if (error == -EBUSY) {
+		intro__probe_say(row, INTRO_PROBE_OK, "loaded; another recording uses it");
+	} else if (error != -ENOENT) {
+		intro__probe_say(row, INTRO_PROBE_DEGRADED, "loaded, but " INTRO_DEVICE_PATH ": %s",
+				 strerror(-error));
+		intro__probe_advise(row, "run with sudo");
+	} else if (access("/proc/modules", F_OK)) {
+		intro__probe_say(row, INTRO_PROBE_OK,
+				 "this kernel loads none (only needed without BPF)");
+	} else if (intro__read_line("/proc/sys/kernel/modules_disabled", disabled,
+				    sizeof(disabled)) &&
+		   *disabled == '1') {
+		intro__probe_say(row, INTRO_PROBE_OK,
+				 "loading is switched off (only needed without BPF)");
+	} else {
+		intro__probe_say(row, INTRO_PROBE_OK, "not loaded (only needed without BPF)");
+	}
 }
 
 size_t intro_probe(struct intro_probe_row *rows, size_t n)
@@ -204,7 +236,7 @@ size_t intro_probe(struct intro_probe_row *rows, size_t n)
 		{"marks", probe_marks},
 		{"clock of marks", probe_clock},
 		{"cgroup limits", probe_cgroup},
-		{"kernel modules", probe_modules},
+		{"kernel module", probe_module},
 	};
 	struct intro_topology *topology = n ? intro_topology_of_machine("/sys") : NULL;
 	struct intro__source_options options = {.numa = true, .topology = topology};

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <introspect/trace.h>
 
@@ -172,4 +175,66 @@ int intro__ring_drain(struct intro__ring *ring, const struct intro__sink *sink, 
 	if (!error && last)
 		error = put_open_gap(ring, sink);
 	return error;
+}
+
+int intro__rings_map(struct intro__rings *rings, int fd, size_t n, size_t stride, size_t ring_bytes)
+{
+	void *memory = mmap(NULL, n * stride, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	rings->memory = memory;
+	rings->bytes = n * stride;
+	rings->of = calloc(n, sizeof(*rings->of));
+	if (!rings->of)
+		return -ENOMEM;
+	rings->n = n;
+	for (size_t i = 0; i < n; i++)
+		intro__ring_init(&rings->of[i], (uint8_t *)memory + i * stride, ring_bytes, i);
+	return 0;
+}
+
+void intro__rings_free(struct intro__rings *rings)
+{
+	if (rings->memory)
+		munmap(rings->memory, rings->bytes);
+	free(rings->of);
+	memset(rings, 0, sizeof(*rings));
+}
+
+int intro__rings_drain(struct intro__rings *rings, const struct intro__sink *sink, bool last,
+		       unsigned int *fill)
+{
+	int error = 0;
+
+	*fill = 0;
+	for (size_t i = 0; i < rings->n; i++) {
+		unsigned int used = intro__ring_fill(&rings->of[i]);
+		int result = intro__ring_drain(&rings->of[i], sink, last);
+
+		if (used > *fill)
+			*fill = used;
+		if (!error)
+			error = result;
+	}
+	return error;
+}
+
+uint64_t intro__rings_lives(const struct intro__rings *rings)
+{
+	uint64_t lives = 0;
+
+	for (size_t i = 0; i < rings->n; i++)
+		lives += rings->of[i].lives;
+	return lives;
+}
+
+void intro__rings_stats(const struct intro__rings *rings, size_t cpu,
+			struct intro__cpu_stats *stats)
+{
+	const struct intro__ring *ring = &rings->of[cpu];
+
+	stats->stored = ring->stored;
+	stats->late = ring->late;
+	stats->lost = __atomic_load_n(&ring->shared->lost, __ATOMIC_RELAXED);
 }

@@ -27,4 +27,23 @@ unsigned int intro__ring_fill(const struct intro__ring *ring);
 /* Hands all whole records to the sink as the stream of the CPU; see intro__source_ops.drain. */
 int intro__ring_drain(struct intro__ring *ring, const struct intro__sink *sink, bool last);
 
+/* The rings of all CPUs, one after the other in one mapping. */
+struct intro__rings {
+	struct intro__ring *of; /* by CPU */
+	size_t n;
+	void *memory;
+	size_t bytes;
+};
+
+/* 0 or -errno; after either, free. */
+int intro__rings_map(struct intro__rings *rings, int fd, size_t n, size_t stride,
+		     size_t ring_bytes);
+void intro__rings_free(struct intro__rings *rings);
+/* As intro__source_ops.drain, generation and cpu_stats. */
+int intro__rings_drain(struct intro__rings *rings, const struct intro__sink *sink, bool last,
+		       unsigned int *fill);
+uint64_t intro__rings_lives(const struct intro__rings *rings);
+void intro__rings_stats(const struct intro__rings *rings, size_t cpu,
+			struct intro__cpu_stats *stats);
+
 #endif

@@ -42,6 +42,9 @@ static int put(void *ctx, uint32_t stream, const void *records, size_t bytes)
 	return intro_trace_writer_append(session->writer, stream, records, bytes);
 }
 
+/* In the order in which "auto" tries them. */
+static const struct intro__source_ops *const sources[] = {&intro__source_bpf, &intro__source_kmod};
+
 static int open_source(struct intro_session *session)
 {
 	const struct intro_session_options *options = &session->options;
@@ -53,12 +56,25 @@ static int open_source(struct intro_session *session)
 		.topology = session->topology,
 		.numa = session->numa,
 	};
+	int error, first = 0; /* the first one's reason is told */
 
 	if (options->no_kernel)
 		return 0;
-	if (strcmp(name, "auto") && strcmp(name, intro__source_bpf.name))
+	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+		struct intro__reason why;
+
+		if (strcmp(name, "auto") && strcmp(name, sources[i]->name))
+			continue;
+		error = sources[i]->open(&session->source, &how, &why);
+		if (!error)
+			return 0;
+		if (!first)
+			session->why = why;
+		first = first ? first : error;
+	}
+	if (!first)
 		return intro__fail(&session->why, EINVAL, "no such source: %s", name);
-	return intro__source_bpf.open(&session->source, &how, &session->why);
+	return first;
 }
 
 static int open_marks(struct intro_session *session, int *area_fd)

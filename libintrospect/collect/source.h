@@ -95,5 +95,10 @@ struct intro__source {
 };
 
 extern const struct intro__source_ops intro__source_bpf;
+extern const struct intro__source_ops intro__source_kmod;
+
+struct intro_device_version;
+/* What the loaded module says of itself: 0, -ENOENT: none is loaded, -EBUSY: it serves somebody. */
+int intro__kmod_version(struct intro_device_version *version);
 
 #endif

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -29,11 +28,9 @@
 struct source_bpf {
 	struct intro__source base;
 	struct introspect_bpf *skel;
-	struct intro__ring *rings;
+	struct intro__rings rings;
 	size_t cpus;
 	size_t ring_bytes;
-	void *memory;
-	size_t memory_bytes;
 	struct bpf_link *iterator;
 	struct intro__place place;
 	int stats_fd;
@@ -143,26 +140,6 @@ static int load_fitting(struct source_bpf *source, const struct intro__source_op
 	return error;
 }
 
-static int map_rings(struct source_bpf *source)
-{
-	size_t stride = ring_stride(source->ring_bytes);
-
-	source->memory_bytes = stride * source->cpus;
-	source->memory = mmap(NULL, source->memory_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-			      bpf_map__fd(source->skel->maps.rings), 0);
-	if (source->memory == MAP_FAILED) {
-		source->memory = NULL;
-		return -errno;
-	}
-	source->rings = calloc(source->cpus, sizeof(*source->rings));
-	if (!source->rings)
-		return -ENOMEM;
-	for (size_t i = 0; i < source->cpus; i++)
-		intro__ring_init(&source->rings[i], (uint8_t *)source->memory + i * stride,
-				 source->ring_bytes, i);
-	return 0;
-}
-
 static int explain(struct intro__reason *why, int error)
 {
 	switch (-error) {
@@ -216,7 +193,9 @@ static int source_open(struct intro__source **out, const struct intro__source_op
 	source->cpus = cpus > 0 ? cpus : 0;
 	error = cpus > 0 ? load_fitting(source, options) : cpus;
 	if (!error)
-		error = map_rings(source);
+		error = intro__rings_map(&source->rings, bpf_map__fd(source->skel->maps.rings),
+					 source->cpus, ring_stride(source->ring_bytes),
+					 source->ring_bytes);
 	if (!error) {
 		source->iterator = bpf_program__attach(source->skel->progs.on_snapshot);
 		error = source->iterator ? 0 : -errno;
@@ -305,18 +284,8 @@ static int source_drain(struct intro__source *base, const struct intro__sink *si
 			unsigned int *fill)
 {
 	struct source_bpf *source = (struct source_bpf *)base;
-	int error = 0;
+	int error = intro__rings_drain(&source->rings, sink, last, fill);
 
-	*fill = 0;
-	for (size_t i = 0; i < source->cpus; i++) {
-		unsigned int used = intro__ring_fill(&source->rings[i]);
-		int result = intro__ring_drain(&source->rings[i], sink, last);
-
-		if (used > *fill)
-			*fill = used;
-		if (!error)
-			error = result;
-	}
 	if (last && !error)
 		error = intro__place_finish(&source->place, source->skel, source->cpus, sink);
 	return error;
@@ -335,12 +304,7 @@ static void source_stop(struct intro__source *base)
 
 static uint64_t source_generation(const struct intro__source *base)
 {
-	const struct source_bpf *source = (const struct source_bpf *)base;
-	uint64_t lives = 0;
-
-	for (size_t i = 0; i < source->cpus; i++)
-		lives += source->rings[i].lives;
-	return lives;
+	return intro__rings_lives(&((const struct source_bpf *)base)->rings);
 }
 
 static size_t source_cpus(const struct intro__source *base)
@@ -351,12 +315,7 @@ static size_t source_cpus(const struct intro__source *base)
 static void source_cpu_stats(const struct intro__source *base, size_t cpu,
 			     struct intro__cpu_stats *stats)
 {
-	const struct source_bpf *source = (const struct source_bpf *)base;
-	const struct intro__ring *ring = &source->rings[cpu];
-
-	stats->stored = ring->stored;
-	stats->late = ring->late;
-	stats->lost = __atomic_load_n(&ring->shared->lost, __ATOMIC_RELAXED);
+	intro__rings_stats(&((const struct source_bpf *)base)->rings, cpu, stats);
 }
 
 static void source_stats(const struct intro__source *base, struct intro__source_stats *stats)
@@ -396,12 +355,10 @@ static void source_close(struct intro__source *base)
 		return;
 	intro__place_detach(&source->place);
 	bpf_link__destroy(source->iterator);
-	if (source->memory)
-		munmap(source->memory, source->memory_bytes);
+	intro__rings_free(&source->rings);
 	introspect_bpf__destroy(source->skel);
 	if (source->stats_fd >= 0)
 		close(source->stats_fd);
-	free(source->rings);
 	free(source);
 }
 

@@ -5,7 +5,10 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-INTROSPECT = os.path.join(ROOT, "build", "introspect")
+# "kmod": record by the kernel module
+SOURCE = os.environ.get("TEST_SOURCE", "bpf")
+INTROSPECT = (os.path.join(ROOT, "build", "introspect") if SOURCE == "bpf" else
+              os.path.join(ROOT, "tests", "vm", "guest", f"introspect-{SOURCE}"))
 
 
 class Tap:
@@ -43,6 +46,6 @@ def cannot_trace():
     """Why this machine cannot trace, or None."""
     if os.geteuid() != 0:
         return "needs root"
-    if not os.path.exists("/sys/kernel/btf/vmlinux"):
+    if SOURCE == "bpf" and not os.path.exists("/sys/kernel/btf/vmlinux"):
         return "this kernel has no BTF"
     return None

@@ -31,6 +31,8 @@ MODULES = ("virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virti
 
 # nodes as (CPUs, MB); threads of a core; distances, of all nodes or none
 TOPOLOGIES = {
+    "single": {"nodes": [("0", 1024)]},
+    "pair": {"nodes": [("0-1", 1024)]},
     "one": {"nodes": [("0-3", 2048)]},
     "two": {"nodes": [("0-1", 1024), ("2-3", 1024)]},
     "four": {"nodes": [("0-1", 640), ("2-3", 640), ("4-5", 640), ("6-7", 640)], "threads": 2,
@@ -125,20 +127,52 @@ def topology_options(topology):
     return options
 
 
-def qemu(release, where, topology, extra, append):
+def accelerator(counting):
+    """
+    counting: the guest's clock ticks once an instruction, and jumps where it would wait.
+
+    QEMU before 8.1 may go on executing an instruction that another CPU has replaced while it was being
+    translated. Kernels replace them whenever a tracepoint gets its first listener or loses its
+    last, and then hang in the breakpoint that is there no more. With one thread for all CPUs
+    nothing is translated while another CPU writes.
+    """
+    if counting:
+        return ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
+    told = subprocess.run(["qemu-system-x86_64", "--version"], stdout=subprocess.PIPE, check=True,
+                          text=True).stdout
+    version = re.search(r"version (\d+)\.(\d+)", told)
+    safe = version and (int(version[1]), int(version[2])) >= (8, 1)
+    return ["-accel", f"tcg,thread={'multi' if safe else 'single'}"]
+
+
+def tsc_khz(counting):
+    """A parameter for the kernel: how fast its time stamp counter runs."""
+    if counting:
+        return "tsc_early_khz=1000000"
+    try:
+        told = subprocess.run([os.path.join(ROOT, "build", "tests", "vm", "tsc_khz")],
+                              stdout=subprocess.PIPE, check=True, text=True).stdout
+        return f"tsc_early_khz={int(told)}"
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return ""
+
+
+def qemu(release, where, options, extra, append):
     initrd = os.path.join(where, "initramfs")
     initramfs(release, initrd)
     share = "local,security_model=none,multidevs=remap"
-    return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off,vendor=GenuineIntel",
-            *topology_options(TOPOLOGIES[topology]), "-nodefaults", "-no-user-config", "-no-reboot",
+    return ["qemu-system-x86_64", *accelerator(options.count_instructions), "-cpu",
+            "max,la57=off,vendor=GenuineIntel", *topology_options(TOPOLOGIES[options.topology]),
+            "-nodefaults", "-no-user-config", "-no-reboot",
             "-display", "none", "-kernel", os.path.join(VM, "kernel", "boot", f"vmlinuz-{release}"),
             "-initrd", initrd, "-append",
-            # emulated time is the host's, so the TSC is good whatever the kernel measures;
-            # a stall or lockup counts only where a busy host does not explain it
+            # emulated time is the host's, so the TSC is good, and as fast as told, whatever the
+            # kernel measures; a stall or lockup counts only where a busy host does not explain it
+            f"{tsc_khz(options.count_instructions)} "
             "console=ttyS0 panic=-1 oops=panic tsc=reliable no_timer_check mitigations=off "
-            f"watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=100 {append}",
+            f"watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=100 {append} {options.append}",
             "-virtfs", f"{share},path=/,mount_tag=root,readonly=on",
-            "-virtfs", f"{share},path={where}/shared,mount_tag=results", *extra]
+            "-virtfs", f"{share},path={where}/shared,mount_tag=results", *extra, *options.qemu]
 
 
 def share_settings(where, mode, timeout, commands):
@@ -203,27 +237,27 @@ def bad_lines(log):
     return "\n".join(lines[n] for n in sorted(told))
 
 
-def boot(topology, commands, timeout, command_timeout, extra, append):
-    """Runs the commands in a machine. Returns [(status, output)], the kernel's log, trouble."""
+def boot(options):
+    """Runs the commands in a machine. Returns [(status, output)], the kernel's log, what is bad in
+    it, and trouble."""
     release = kernel()
     with tempfile.TemporaryDirectory(prefix="introspect-vm-") as where:
-        shared = share_settings(where, "run", command_timeout, commands)
+        shared = share_settings(where, "run", options.command_timeout, options.commands)
         console = os.path.join(where, "console")
-        arguments = qemu(release, where, topology, ["-serial", f"file:{console}", *extra],
-                         "loglevel=5 " + append)
+        arguments = qemu(release, where, options, ["-serial", f"file:{console}"], "loglevel=5")
         trouble = ""
         try:
             done = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, timeout=timeout, check=False,
+                                  stderr=subprocess.STDOUT, timeout=options.timeout, check=False,
                                   preexec_fn=die_with_parent)
             if done.returncode:
                 trouble = f"QEMU: exit status {done.returncode}\n{done.stdout.decode()}"
         except subprocess.TimeoutExpired:
-            trouble = f"it was ended after {timeout} s"
+            trouble = f"it was ended after {options.timeout} s"
         if not trouble and not os.path.exists(os.path.join(shared, "done")):
             trouble = "it stopped before the list was worked off\n" + text(f"{shared}/guest.log")
         results = [(text(f"{shared}/{n}.status").strip(), text(f"{shared}/{n}.out"))
-                   for n in range(len(commands))]
+                   for n in range(len(options.commands))]
         log = text(f"{shared}/dmesg") or text(console)
         said = bad_lines(log) or bad_lines(text(console))
         if trouble and not text(f"{shared}/dmesg"):
@@ -241,8 +275,7 @@ def name_of(command):
 
 
 def run(options):
-    results, log, said, trouble = boot(options.topology, options.commands, options.timeout,
-                                       options.command_timeout, options.qemu, options.append)
+    results, log, said, trouble = boot(options)
     tap = Results()
     for command, (status, output) in zip(options.commands, results):
         tap.command(f"{options.topology}: {name_of(command)}", status, output)
@@ -261,9 +294,8 @@ def shell(options):
     with tempfile.TemporaryDirectory(prefix="introspect-vm-") as where:
         share_settings(where, "shell", 0, [])
         print("booting; exit or Ctrl-D ends the machine, Ctrl-A X kills it", flush=True)
-        return subprocess.run(qemu(release, where, options.topology, ["-serial", "mon:stdio",
-                                                                     *options.qemu],
-                                   "quiet " + options.append), check=False).returncode
+        return subprocess.run(qemu(release, where, options, ["-serial", "mon:stdio"], "quiet"),
+                              check=False).returncode
 
 
 def main():
@@ -274,6 +306,8 @@ def main():
     parser.add_argument("--topology", choices=TOPOLOGIES, default="two")
     parser.add_argument("--timeout", type=int, default=240, help="seconds for all of it")
     parser.add_argument("--command-timeout", type=int, default=100, help="seconds for a command")
+    parser.add_argument("--count-instructions", action="store_true",
+                        help="the guest's clock counts instructions (slow)")
     parser.add_argument("--append", default="", help="more for the kernel's command line")
     parser.add_argument("--qemu", action="append", default=[], help="one more argument for QEMU")
     parser.add_argument("--log", help="keep the kernel's log here")

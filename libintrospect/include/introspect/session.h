@@ -40,7 +40,7 @@ struct intro_session_options {
 	bool as_root;	      /* COMMAND: keep root instead of becoming the user behind sudo */
 	uint64_t duration_ns; /* 0: until the command ends, the process dies, or stop */
 	size_t ring_bytes;    /* per CPU, a power of two; 0: the default */
-	const char *source;   /* "auto", "bpf"; NULL: auto */
+	const char *source;   /* "bpf", "kmod", "auto": whichever works; NULL: auto */
 	bool no_marks, no_kernel;
 	enum intro_session_numa numa;
 	/* of the trace file */

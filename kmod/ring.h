@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef INTROSPECT_RING_H
+#define INTROSPECT_RING_H
+/*
+ * ring.h - writing to this CPU's ring (abi.h has the rules). All writers have interrupts off, so
+ * that none comes between the loads and stores of another, and a ring is never `open`.
+ */
+#include "session.h"
+
+static inline void *ring_at(const struct session *session, const struct writer *writer,
+			    u64 position)
+{
+	return (void *)(writer->ring + 1) + (position & session->mask);
+}
+
+/* A tail that makes no sense, before or beyond what is in the ring, leaves no room. */
+static inline bool ring_fits(const struct session *session, const struct writer *writer, u64 bytes)
+{
+	return writer->head + bytes - READ_ONCE(writer->ring->tail) <= session->mask + 1;
+}
+
+static inline void ring_publish(struct writer *writer, u64 bytes)
+{
+	writer->head += bytes;
+	/* the reader runs on another CPU: what is in the ring is visible before head */
+	smp_store_release(&writer->ring->head, writer->head);
+}
+
+static inline void rec_head(struct intro_rec *rec, u64 ts, u8 kind, u8 rows, u32 cpu, u32 tid)
+{
+	rec->ts = ts;
+	rec->kind = kind;
+	rec->rows = rows;
+	rec->cpu = cpu;
+	rec->tid = tid;
+}
+
+/* task.c: the rare ways */
+void ring_lose(struct writer *writer, u64 ts);
+bool ring_end_gap(struct session *session, struct writer *writer, u32 cpu, u64 bytes);
+
+/* Room for a record of `bytes`, or NULL and counted. Then ring_publish. */
+static inline void *ring_take(struct session *session, struct writer *writer, u64 ts, u32 cpu,
+			      u64 bytes)
+{
+	if (likely(!writer->gap_count) ? likely(ring_fits(session, writer, bytes))
+				       : ring_end_gap(session, writer, cpu, bytes))
+		return ring_at(session, writer, writer->head);
+	ring_lose(writer, ts);
+	return NULL;
+}
+
+#endif

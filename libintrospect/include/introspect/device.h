@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR BSD-2-Clause */
+#ifndef INTROSPECT_DEVICE_H
+#define INTROSPECT_DEVICE_H
+/*
+ * device.h - /dev/introspect, the kernel module's side of abi.h: the same records, in the same
+ * rings, where BPF is not to be had. introspect(4) describes it for users.
+ *
+ * One reader at a time: a second open fails with EBUSY. The calls, in this order:
+ *
+ *	open
+ *	INTRO_DEVICE_VERSION	abi must be INTRO_ABI_VERSION
+ *	INTRO_DEVICE_SETUP	once: makes the rings, says how many and how far apart
+ *	mmap			cpus * stride bytes from offset 0, MAP_SHARED
+ *	INTRO_DEVICE_TARGET	as often as wanted, before and after the start
+ *	INTRO_DEVICE_START	events are recorded from here on
+ *	INTRO_DEVICE_SNAPSHOT	then read() until it returns 0: where every target is
+ *	INTRO_DEVICE_STOP	when it returns, nothing more is recorded
+ *	close and munmap	whichever comes last gives the memory back
+ *
+ * A ring is that of abi.h. The kernel keeps its own position: of what is mapped it reads
+ * only `tail`, and a tail that makes no sense is a full ring. Whatever else the reader writes there
+ * harms the reader alone.
+ *
+ * poll: POLLIN when some ring is a quarter full. The kernel looks for that every 10 ms
+ * while somebody polls; no event ever wakes the reader.
+ *
+ * Errors: EBUSY (a second reader; SETUP or START a second time), EINVAL (an argument), ENODATA
+ * (before SETUP), EPROTO (SETUP: another ABI), ENOMEM, ENOTTY (no such call), ENXIO (START:
+ * this kernel has no sched_switch).
+ */
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#include <introspect/abi.h>
+
+#define INTRO_DEVICE_PATH "/dev/introspect"
+
+/*
+ * The tracepoints that records come from: X(NAME, bit, required). What an absent one would have
+ * told is missing from the trace.
+ */
+#define INTRO_TRACEPOINTS(X)                                                                       \
+	X(sched_switch, 0, 1)                                                                      \
+	X(sched_waking, 1, 0)                                                                      \
+	X(sched_wakeup_new, 2, 0)                                                                  \
+	X(sched_migrate_task, 3, 0)                                                                \
+	X(sched_process_fork, 4, 0)                                                                \
+	X(sched_process_exec, 5, 0)                                                                \
+	X(sched_process_exit, 6, 0)                                                                \
+	X(task_rename, 7, 0)
+#define INTRO_TRACEPOINT_COUNT 8
+
+struct intro_device_version {
+	__u32 abi;     /* INTRO_ABI_VERSION of the module */
+	__u32 missing; /* 1 << bit for each tracepoint that this kernel does not have */
+};
+
+#define INTRO_DEVICE_WHOLE_SYSTEM 1 /* everybody is a target */
+
+#define INTRO_DEVICE_RING_LEAST 4096
+#define INTRO_DEVICE_RING_MOST (64u << 20)
+
+struct intro_device_setup {
+	__u32 abi;	  /* in: INTRO_ABI_VERSION */
+	__u32 flags;	  /* in: INTRO_DEVICE_*; anything else is EINVAL */
+	__u64 ring_bytes; /* in: a power of two, LEAST to MOST; 0: as the module likes. out */
+	__u64 stride;	  /* out: from one ring to the next */
+	__u32 cpus;	  /* out: rings, one for each possible CPU, by number */
+	__u32 reserved;	  /* in: 0 */
+};
+
+struct intro_device_stats {
+	__u64 bytes;   /* written to all rings */
+	__u64 lost;    /* records that found no room */
+	__u64 ignored; /* events that by design left no record */
+};
+
+#define INTRO_DEVICE_TYPE 0xb7
+#define INTRO_DEVICE_VERSION _IOR(INTRO_DEVICE_TYPE, 0, struct intro_device_version)
+#define INTRO_DEVICE_SETUP _IOWR(INTRO_DEVICE_TYPE, 1, struct intro_device_setup)
+/* A thread by its tid in the initial pid namespace. Returns 1 if it already was a target. */
+#define INTRO_DEVICE_TARGET _IO(INTRO_DEVICE_TYPE, 2)
+#define INTRO_DEVICE_START _IO(INTRO_DEVICE_TYPE, 3)
+#define INTRO_DEVICE_STOP _IO(INTRO_DEVICE_TYPE, 4)
+/* enum intro_snapshot_when. A second one takes the place of what was not read of the first. */
+#define INTRO_DEVICE_SNAPSHOT _IO(INTRO_DEVICE_TYPE, 5)
+#define INTRO_DEVICE_STATS _IOR(INTRO_DEVICE_TYPE, 6, struct intro_device_stats)
+
+INTRO_ASSERT_SIZE(intro_device_version, 8);
+INTRO_ASSERT_SIZE(intro_device_setup, 32);
+INTRO_ASSERT_SIZE(intro_device_stats, 24);
+
+#endif
