@@ -480,11 +480,14 @@ static bool look_a_while(struct process_pool *pool)
 static int relieve(struct process_pool *pool)
 {
 	int64_t now = intro__now(), first = INT64_MAX;
-	bool idle = false;
+	bool idle = false, stuck;
 
 	pthread_mutex_lock(&pool->lock);
-	for (unsigned i = 0; i < pool->base.workers; i++)
+	stuck = pool->queue.first || pool->again.first;
+	for (unsigned i = 0; i < pool->base.workers; i++) {
 		idle |= pool->link[i].open && !link_load(&pool->link[i]) && !pool->link[i].retiring;
+		stuck &= !link_load(&pool->link[i]);
+	}
 	for (unsigned i = 0; idle && i < pool->base.workers; i++) {
 		struct link *link = &pool->link[i];
 
@@ -504,6 +507,9 @@ static int relieve(struct process_pool *pool)
 		}
 	}
 	pthread_mutex_unlock(&pool->lock);
+	/* a ring may be full of what was revoked; nobody rings when that is passed over */
+	if (stuck)
+		return 1;
 	if (!idle || first == INT64_MAX)
 		return -1;
 	return 1 + (int)((first + HELD_UP_NS - now) / 1000000);
