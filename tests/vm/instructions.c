@@ -144,9 +144,11 @@ static void compare(struct intro__source *const sources[], void (*work)(void), d
 		cost[i] = ((double)least[i] - (double)least[NONE]) / (events[i] ? events[i] : 1);
 }
 
-static struct intro__source *open_source(const struct intro__source_ops *ops, bool whole_system)
+static struct intro__source *open_source(const struct intro__source_ops *ops, bool whole_system,
+					 const struct intro_topology *topology)
 {
-	struct intro__source_options options = {.ring_bytes = RING, .whole_system = whole_system};
+	struct intro__source_options options = {
+		.ring_bytes = RING, .whole_system = whole_system, .topology = topology};
 	struct intro__source *source;
 	struct intro__reason why;
 
@@ -166,13 +168,14 @@ int main(void)
 		{"switch and wake-up (pipe)", pipes},
 		{"birth to death (fork)", forks},
 	};
+	struct intro_topology *topology = intro_topology_of_machine("/sys");
 	int tests = 0;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (int whole = 1; whole >= 0; whole--) {
 		struct intro__source *sources[SOURCES] = {
-			[KMOD] = open_source(&intro__source_kmod, whole),
-			[BPF] = open_source(&intro__source_bpf, whole),
+			[KMOD] = open_source(&intro__source_kmod, whole, topology),
+			[BPF] = open_source(&intro__source_bpf, whole, topology),
 		};
 
 		for (size_t i = 0; i < sizeof(works) / sizeof(works[0]); i++) {
@@ -192,6 +195,7 @@ int main(void)
 		sources[KMOD]->ops->close(sources[KMOD]);
 		sources[BPF]->ops->close(sources[BPF]);
 	}
+	intro_topology_free(topology);
 	printf("1..%d\n", tests);
 	return 0;
 }
