@@ -71,7 +71,7 @@ SYSPROG	:= $(patsubst %.c,$(B)/%,$(SYSPROG_SRC))
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all libs help deps deps-build demo test test-unit test-system test-vm test-vm-slow vm-shell kmod kmod-install units bench bench-pools deps-bench pool-programs bench-programs lint fuzz doc install uninstall clean
+.PHONY: all libs help deps deps-build demo test test-unit test-system test-vm test-vm-slow vm-shell kmod kmod-install units vm-units bench bench-pools deps-bench pool-programs bench-programs lint fuzz doc install uninstall clean
 
 all: libs $(B)/introspect $(SYSPROG) ## build the program and the libraries
 libs: $(RT_A) $(LIB_A) $(RT_SO) $(LIB_SO) pc
@@ -159,9 +159,11 @@ $(B)/bench/%: $(B)/obj/tests/bench/%.o $(LIB_A) $(RT_A)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call file_libs,tests/bench/$*.c) $(LIBS)
 units: $(UNIT)
+# those that show more on a machine with several nodes
+vm-units: $(addprefix $(B)/tests/unit/,test_rt_node test_rt_placement)
 
 test: deps ## install what is missing, build, run every test
-	$(Q)$(MAKE) --no-print-directory all vm-module
+	$(Q)$(MAKE) --no-print-directory all vm-module vm-units
 	$(Q)$(MAKE) --no-print-directory VARIANT=asan units
 	$(Q)$(MAKE) --no-print-directory VARIANT=tsan tsan-units
 	$(Q)tests/run.sh unit-asan tsan system vm
@@ -171,7 +173,7 @@ TSAN_UNIT := $(filter $(B)/tests/unit/test_rt_%,$(UNIT))
 tsan-units: $(TSAN_UNIT)
 test-vm: all ## the tests in a virtual machine: the kernel module, NUMA (no root)
 	$(Q)tests/vm/fetch.sh
-	$(Q)$(MAKE) --no-print-directory vm-module
+	$(Q)$(MAKE) --no-print-directory vm-module vm-units
 	$(Q)tests/run.sh vm
 test-vm-slow: all ## the long ones of these: 1 000 loads and unloads, 5 minutes of fuzzing (an hour)
 	$(Q)tests/vm/fetch.sh

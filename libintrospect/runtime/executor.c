@@ -65,6 +65,8 @@ int intro__executor_init_in(struct intro_executor *executor, const struct intro_
 
 	if (options->workers > WORKERS_MAX || (options->waiters_help && options->initializer))
 		return -EINVAL;
+	if ((unsigned)options->binding > INTRO_BIND_CORES || (options->binding && !ops->binds))
+		return -EINVAL;
 	pthread_once(&forks_once, forks_init);
 	executor->ops = ops;
 	executor->forks = forks;

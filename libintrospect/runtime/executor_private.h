@@ -29,6 +29,7 @@ struct intro_executor_ops {
 	int (*maintain)(struct intro_executor *executor); /* NULL: not a dynamic one */
 	/* map: whether workers see the submitter's memory */
 	bool shares_memory;
+	bool binds; /* its workers can be bound to nodes and cores */
 };
 
 #define INTRO__NAME_BYTES 64

@@ -179,13 +179,17 @@ static int run_locked(struct intro_executor *executor, intro_task_fn fn, struct 
 struct intro_executor *intro_interpreter_executor_new(struct intro_interpreter *interpreter,
 						      const struct intro_executor_options *options)
 {
+	struct intro_executor_options own;
 	struct intro_executor *executor;
+	int err = intro__executor_options(&own, options);
 
-	if (!interpreter) {
-		errno = EINVAL;
+	if (!err && (!interpreter || own.binding))
+		err = -EINVAL;
+	if (err) {
+		errno = -err;
 		return NULL;
 	}
-	executor = intro_thread_executor_new(options);
+	executor = intro_thread_executor_new(&own);
 	if (executor) {
 		/* no worker starts before the first submit */
 		executor->interpreter = interpreter;

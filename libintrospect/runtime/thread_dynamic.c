@@ -84,6 +84,8 @@ static int dynamic_options(struct intro_executor_options *options,
 
 	if (err)
 		return err;
+	if (options->binding)
+		return -EINVAL;
 	options->workers = options->workers ? options->workers : intro__usable_cpus();
 	options->min_workers = options->min_workers ? options->min_workers : 1;
 	options->grow_at = options->grow_at != 0 ? options->grow_at : GROW_AT;

@@ -44,13 +44,27 @@
 #define SEARCHERS 2
 #define BACKLOG_A_SEARCHER 32
 
+static bool is_empty(struct thread_pool *pool)
+{
+	return intro__task_ring_is_empty(&pool->queue) &&
+	       (!pool->placement || intro__placement_is_empty(pool->placement));
+}
+
+static uint64_t length(struct thread_pool *pool)
+{
+	return intro__task_ring_length(&pool->queue) +
+	       (pool->placement ? intro__placement_length(pool->placement) : 0);
+}
+
 /* Returns whom to wake when the lock is released. */
 struct thread_worker *intro__thread_pop_sleeper(struct thread_pool *pool, uint64_t becomes)
 {
-	struct thread_worker *w = pool->sleepers;
+	struct thread_worker **at =
+		pool->placement ? intro__thread_near_sleeper(pool) : &pool->sleepers;
+	struct thread_worker *w = *at;
 
 	if (w) {
-		pool->sleepers = w->sleeping;
+		*at = w->sleeping;
 		atomic_fetch_add(&pool->idle, becomes - IDLE_SLEEPING);
 	}
 	return w;
@@ -66,7 +80,7 @@ static bool wants_searcher(struct thread_pool *pool, uint64_t idle)
 	unsigned searching = IDLE_COUNT(idle, IDLE_SEARCHING);
 
 	return IDLE_COUNT(idle, IDLE_SLEEPING) && searching < SEARCHERS &&
-	       intro__task_ring_length(&pool->queue) > (uint64_t)searching * BACKLOG_A_SEARCHER;
+	       length(pool) > (uint64_t)searching * BACKLOG_A_SEARCHER;
 }
 
 /* lock is held. Somebody for the work that waits, unless somebody is on the way. */
@@ -98,7 +112,7 @@ static void stop_searching(struct thread_worker *w)
 	uint64_t idle = atomic_fetch_sub(&pool->idle, IDLE_SEARCHING);
 
 	w->searching = false;
-	if (!IDLE_COUNT(idle, IDLE_SLEEPING) || intro__task_ring_is_empty(&pool->queue))
+	if (!IDLE_COUNT(idle, IDLE_SLEEPING) || is_empty(pool))
 		return;
 	pthread_mutex_lock(&pool->lock);
 	next = pop_searcher(pool);
@@ -128,7 +142,7 @@ static void sleep_until_woken(struct thread_worker *w)
 
 	pthread_mutex_lock(&pool->lock);
 	atomic_fetch_add(&pool->idle, change);
-	if (atomic_load(&pool->over) || !intro__task_ring_is_empty(&pool->queue)) {
+	if (atomic_load(&pool->over) || !is_empty(pool)) {
 		/* still searching: who submitted this woke nobody, and relies on it for the rest */
 		atomic_fetch_sub(&pool->idle, change);
 		pthread_mutex_unlock(&pool->lock);
@@ -143,15 +157,31 @@ static void sleep_until_woken(struct thread_worker *w)
 		intro__futex_wait(&w->awake, 0, INTRO_FOREVER);
 }
 
-/* The next that is there to be run. NULL: none now. */
-static struct future *pop_task(struct thread_pool *pool)
+static struct future *pop_from(struct thread_pool *pool, struct ring_queue *queue)
 {
 	struct future *f;
 	uint64_t gone;
 
-	while ((f = intro__task_ring_pop(&pool->queue, &gone)) && gone)
+	while ((f = intro__task_ring_pop(queue, &gone)) && gone)
 		atomic_fetch_sub_explicit(&pool->gone, (int64_t)gone, memory_order_relaxed);
 	return f;
+}
+
+/* Its own node's first, then near before far. */
+static __attribute__((noinline)) struct future *pop_near(struct thread_pool *pool, unsigned place)
+{
+	const struct placement *placement = pool->placement;
+	struct future *f = NULL;
+
+	for (unsigned i = 0; !f && i < placement->n; i++)
+		f = pop_from(pool, intro__thread_queue(pool, placement->place[place].order[i]));
+	return f;
+}
+
+/* The next that is there to be run, for a worker of this place. NULL: none now. */
+static struct future *pop_task(struct thread_pool *pool, unsigned place)
+{
+	return pool->placement ? pop_near(pool, place) : pop_from(pool, &pool->queue);
 }
 
 static struct future *look_a_while(struct thread_worker *w)
@@ -162,7 +192,7 @@ static struct future *look_a_while(struct thread_worker *w)
 	struct future *f;
 
 	do {
-		f = pop_task(pool);
+		f = pop_task(pool, w->place);
 		for (unsigned i = 0; !f && looks && i <= pool->pauses_a_look; i++)
 			looks = spin_once(&spin, w->spin_ns);
 		looks &= !atomic_load_explicit(&pool->over, memory_order_relaxed);
@@ -185,8 +215,8 @@ static struct future *next_task(struct thread_worker *w)
 
 	while (!w->leaves) {
 		over = atomic_load(&pool->over);
-		f = pop_task(pool);
-		if (!f && over && intro__task_ring_is_empty(&pool->queue))
+		f = pop_task(pool, w->place);
+		if (!f && over && is_empty(pool))
 			return NULL;
 		if (!f && may_look(w))
 			f = look_a_while(w);
@@ -205,6 +235,8 @@ static struct future *next_task(struct thread_worker *w)
 static void end_queue(struct thread_pool *pool)
 {
 	intro__task_ring_close(&pool->queue);
+	for (unsigned place = 1; pool->placement && place < pool->placement->n; place++)
+		intro__task_ring_close(intro__thread_queue(pool, place));
 	atomic_store(&pool->over, true);
 }
 
@@ -215,14 +247,14 @@ static void drop_queue(struct thread_pool *pool, const struct intro_error *error
 
 	atomic_fetch_add(&pool->droppers, 1);
 	do {
-		f = pop_task(pool);
+		f = pop_task(pool, 0);
 		if (f && error)
 			intro__future_drop(f, error);
 		else if (f)
 			intro__future_drop_cancelled(f);
 		else
 			sched_yield(); /* a submitter is half way in */
-	} while (!intro__task_ring_is_empty(&pool->queue));
+	} while (!is_empty(pool));
 	atomic_fetch_sub(&pool->droppers, 1);
 }
 
@@ -265,6 +297,8 @@ static void *worker_main(void *arg)
 	struct future *f;
 	int err;
 
+	if (pool->placement)
+		intro__placement_bind(pool->placement, w->seat.index);
 	intro__worker_name(&pool->base, w->seat.index, comm, sizeof(comm));
 	pthread_setname_np(pthread_self(), comm);
 	intro_mark_worker_start(pool->base.pool, w->seat.index);
@@ -309,6 +343,7 @@ int intro__thread_start_worker(struct thread_pool *pool)
 	w->seat.name = w->name;
 	w->seat.index = (unsigned)(w - pool->worker);
 	w->seat.initial = NULL;
+	w->place = pool->placement ? intro__placement_of(pool->placement, w->seat.index) : 0;
 	w->leaves = w->searching = false;
 	w->spin_ns = pool->base.held_as & FUTURE_GUESTS ? SPIN_BESIDE_GUESTS_NS : WORKER_SPIN_NS;
 	intro__worker_name(&pool->base, w->seat.index, w->name, sizeof(w->name));
@@ -353,7 +388,7 @@ static __attribute__((noinline)) int call_worker(struct thread_pool *pool, struc
 }
 
 /* The queue did not take it. 0: try again. */
-static int make_room(struct thread_pool *pool)
+static int make_room(struct thread_pool *pool, struct ring_queue *queue)
 {
 	uint64_t swept;
 	int err = 0;
@@ -363,21 +398,22 @@ static int make_room(struct thread_pool *pool)
 		err = -EPIPE;
 	else if (pool->closed)
 		err = -ESHUTDOWN;
-	else if ((swept = intro__task_ring_sweep(&pool->queue)))
+	else if ((swept = intro__task_ring_sweep(queue)))
 		atomic_fetch_sub_explicit(&pool->gone, (int64_t)swept, memory_order_relaxed);
 	else
-		err = intro__task_ring_grow(&pool->queue);
+		err = intro__task_ring_grow(queue);
 	pthread_mutex_unlock(&pool->lock);
 	return err;
 }
 
-static __attribute__((noinline)) int push_slowly(struct thread_pool *pool, struct future *f)
+static __attribute__((noinline)) int push_slowly(struct thread_pool *pool, struct ring_queue *queue,
+						 struct future *f)
 {
 	int err;
 
 	do
-		err = make_room(pool);
-	while (!err && intro__task_ring_push(&pool->queue, f));
+		err = make_room(pool, queue);
+	while (!err && intro__task_ring_push(queue, f));
 	return err;
 }
 
@@ -385,13 +421,16 @@ static int thread_submit(struct intro_executor *executor, struct future *f)
 {
 	struct thread_pool *pool = intro__thread_pool(executor);
 	uint64_t idle, task = atomic_load_explicit(&f->task, memory_order_relaxed);
+	struct ring_queue *queue = &pool->queue;
 	int err = 0;
 
+	if (pool->placement)
+		queue = intro__thread_queue(pool, intro__placement_here(pool->placement));
 	if (atomic_load_explicit(&pool->over, memory_order_relaxed))
-		return make_room(pool);
+		return make_room(pool, queue);
 	intro_mark_submit(task, executor->pool, f->name);
-	if (intro__task_ring_push(&pool->queue, f))
-		err = push_slowly(pool, f);
+	if (intro__task_ring_push(queue, f))
+		err = push_slowly(pool, queue, f);
 	idle = atomic_load(&pool->idle);
 	if (!err &&
 	    (IDLE_COUNT(idle, IDLE_SLEEPING) || IDLE_COUNT(idle, IDLE_LIVE) < pool->base.workers))
@@ -418,7 +457,7 @@ static int64_t gone_places(struct thread_pool *pool)
 
 uint64_t intro__thread_backlog(struct thread_pool *pool)
 {
-	int64_t places = (int64_t)intro__task_ring_length(&pool->queue);
+	int64_t places = (int64_t)length(pool);
 	int64_t gone = gone_places(pool);
 
 	/* not one moment's numbers */
@@ -445,6 +484,8 @@ static void thread_statistics(struct intro_executor *executor, struct intro_exec
 	intro__counts_add(to, &pool->guest_counts);
 	to->executed += atomic_load(&pool->helped) - atomic_load(&pool->helped_cancelled);
 	to->submitted = intro__task_ring_pushed(&pool->queue) - refused;
+	for (unsigned place = 1; pool->placement && place < pool->placement->n; place++)
+		to->submitted += intro__task_ring_pushed(intro__thread_queue(pool, place));
 	to->workers = IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE);
 }
 
@@ -510,6 +551,7 @@ static void thread_free(struct intro_executor *executor)
 	pthread_mutex_destroy(&pool->join_lock);
 	pthread_mutex_destroy(&pool->lock);
 	intro__task_ring_fini(&pool->queue);
+	intro__placement_free(pool->placement);
 	free(pool);
 }
 
@@ -523,6 +565,7 @@ static const struct intro_executor_ops thread_ops = {
 	.statistics = thread_statistics,
 	.maintain = intro__thread_maintain,
 	.shares_memory = true,
+	.binds = true,
 };
 
 static struct thread_pool *pool_alloc(const struct intro_executor *base)
@@ -569,14 +612,38 @@ struct intro_executor *intro__thread_pool_new(const struct intro_executor_option
 	return &pool->base;
 }
 
+/* Its workers are all there from the beginning, so that each node has its own. */
+static int place_workers(struct thread_pool *pool, enum intro_binding binding)
+{
+	int err = 0;
+
+	pool->placement = intro__placement_new(binding == INTRO_BIND_CORES);
+	if (!pool->placement)
+		return -errno;
+	pthread_mutex_lock(&pool->lock);
+	for (unsigned i = 0; !err && i < pool->base.workers; i++)
+		err = intro__thread_start_worker(pool);
+	pthread_mutex_unlock(&pool->lock);
+	return err;
+}
+
 struct intro_executor *intro_thread_executor_new(const struct intro_executor_options *given)
 {
 	struct intro_executor_options options;
 	int err = intro__executor_options(&options, given);
+	struct intro_executor *executor;
 
 	if (err) {
 		errno = -err;
 		return NULL;
 	}
-	return intro__thread_pool_new(&options);
+	executor = intro__thread_pool_new(&options);
+	if (!executor || options.binding == INTRO_BIND_NONE)
+		return executor;
+	err = place_workers(intro__thread_pool(executor), options.binding);
+	if (!err)
+		return executor;
+	intro_executor_free(executor);
+	errno = -err;
+	return NULL;
 }

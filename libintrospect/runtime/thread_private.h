@@ -6,6 +6,7 @@
  * who wakes whom), thread_run.c (one task on one thread), thread_dynamic.c (growing and shrinking).
  */
 #include "executor_private.h"
+#include "placement.h"
 #include "task_ring.h"
 
 /* Of thread_pool.idle: how many workers are ... */
@@ -30,6 +31,7 @@ struct thread_worker {
 	_Atomic uint32_t awake;		/* the futex */
 	struct thread_worker *sleeping; /* the next on the stack of sleepers */
 	bool searching;
+	unsigned place; /* see placement.h; 0 in a pool that does not place */
 	int64_t spin_ns;
 	char name[INTRO__NAME_BYTES + 16];
 };
@@ -37,6 +39,7 @@ struct thread_worker {
 struct thread_pool {
 	struct intro_executor base;
 	struct ring_queue queue;
+	struct placement *placement; /* NULL: workers run wherever they may */
 	/* of a dynamic one; the thresholds in thousandths, grow_at 0: not one */
 	unsigned least, grow_at, shrink_at;
 	unsigned pauses_a_look; /* of a worker who looks at the empty queue */
@@ -69,6 +72,14 @@ static inline struct thread_pool *intro__thread_pool(struct intro_executor *exec
 {
 	return (struct thread_pool *)executor;
 }
+
+static inline struct ring_queue *intro__thread_queue(struct thread_pool *pool, unsigned place)
+{
+	return place ? &pool->placement->place[place].queue : &pool->queue;
+}
+
+/* lock is held: whom to wake in a pool that places, where it is linked. */
+struct thread_worker **intro__thread_near_sleeper(struct thread_pool *pool);
 
 /* How many tasks wait. */
 uint64_t intro__thread_backlog(struct thread_pool *pool);

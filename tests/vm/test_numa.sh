@@ -2,5 +2,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Two nodes, and four with threads of a core.
 for machine in two four; do
-    "$(dirname "$0")/vm.py" run --topology $machine --command-timeout 130 "tests/vm/guest/numa.py $machine" || exit
+    "$(dirname "$0")/vm.py" run --topology $machine --command-timeout 130 "tests/vm/guest/numa.py $machine" \
+        build/tests/unit/test_rt_placement build/tests/unit/test_rt_node || exit
 done

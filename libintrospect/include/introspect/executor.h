@@ -101,6 +101,20 @@ enum intro_start_method {
 	INTRO_START_SPAWN = 1, /* this program, executed anew: spawn.h */
 };
 
+/*
+ * Where a thread pool's workers run. Bound ones are all started at once, the nodes that have CPUs
+ * which this process may use taking turns; a core is all its hardware threads. Such a pool has a
+ * queue for each node: a task goes to the node that its submitter runs on, unless
+ * intro_executor_submit_near says which. A worker takes tasks of its own node first, then of
+ * others, near before far; so no worker idles while any task waits, and tasks of one submitter may
+ * start in another order than they were submitted in. With one node, binding is all there is.
+ */
+enum intro_binding {
+	INTRO_BIND_NONE = 0,  /* the scheduler decides; one queue */
+	INTRO_BIND_NODES = 1, /* to all CPUs of a node */
+	INTRO_BIND_CORES = 2, /* to a core; several to one when there are more workers than cores */
+};
+
 /* Zero a struct, set size = sizeof, then what you need. */
 struct intro_executor_options {
 	size_t size;
@@ -134,12 +148,13 @@ struct intro_executor_options {
 	bool waiters_help;
 	/* Process pools: */
 	enum intro_start_method start_method;
+	enum intro_binding binding; /* thread pool; of all other kinds EINVAL */
 };
 
 /*
  * NULL and errno (EINVAL, E2BIG: options from a newer header, ENOMEM, or fork's). Thread workers
- * start on demand, while none is idle; processes at once. To spawn: ENOTSUP before
- * intro_process_main, ENOENT: the initializer is not registered.
+ * start on demand, while none is idle, and bound ones at once, as processes do. To spawn: ENOTSUP
+ * before intro_process_main, ENOENT: the initializer is not registered.
  */
 struct intro_executor *intro_thread_executor_new(const struct intro_executor_options *options);
 struct intro_executor *intro_process_executor_new(const struct intro_executor_options *options);
@@ -171,6 +186,14 @@ int intro_executor_submit(struct intro_executor *executor, struct intro_future *
 /* The same under a name for the task (intro_mark_name), which reports group by. */
 int intro_executor_submit_named(struct intro_executor *executor, struct intro_future *future,
 				uint32_t name, intro_task_fn fn, const void *arg, size_t size);
+/*
+ * The same, for the workers of a node (intro_node_of tells where data is), or of the nearest that
+ * has any; others take it when these are busy. In a pool whose workers are not bound the node
+ * says nothing. -EINVAL: no node has such a number.
+ */
+int intro_executor_submit_near(struct intro_executor *executor, struct intro_future *future,
+			       uint32_t node, uint32_t name, intro_task_fn fn, const void *arg,
+			       size_t size);
 
 /*
  * fn over n items of item_size bytes each, `chunk` items a task (0: 1); for each item in

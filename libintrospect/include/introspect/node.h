@@ -57,8 +57,8 @@ void *intro_node_alloc_interleaved(size_t size);
 /* Of the same size. NULL is fine. */
 void intro_node_free(void *memory, size_t size);
 /*
- * The node that the page at `address` is on: 0 or above; -ENOENT: it was not yet used; -EFAULT: not
- * memory of this process; -ENOSYS.
+ * The node that the page at `address` is on: 0 or above; -ENOENT: it was not yet used; -EFAULT:
+ * that, too, on older kernels, or not memory of this process; -ENOSYS.
  */
 int intro_node_of(const void *address);
 
