@@ -137,8 +137,6 @@ static void area_init(void)
 	if (area)
 		__atomic_store_n(&intro_marks_enabled, (const uint32_t *)&area->enabled,
 				 __ATOMIC_RELEASE);
-	/* a child forked while another thread defines a name must not find the lock held */
-	pthread_atfork(defs_lock, defs_unlock, defs_unlock);
 	errno = saved;
 }
 
@@ -148,9 +146,14 @@ struct intro_area *intro__area(void)
 	return area_in_use;
 }
 
-/* A program under a tracer attaches before main, so that its first mark is not late. */
+/*
+ * A child forked while another thread defines a name must not find the lock held. Told before main:
+ * handlers that come while a thread forks are not called in that child. And a program under a
+ * tracer attaches before main, so that its first mark is not late.
+ */
 __attribute__((constructor)) static void area_attach_early(void)
 {
+	pthread_atfork(defs_lock, defs_unlock, defs_unlock);
 	if (secure_getenv(INTRO_AREA_ENV))
 		intro__area();
 }

@@ -19,15 +19,15 @@
 /* More than this is a mistake; a worker is a thread or a process. */
 #define WORKERS_MAX 4096
 
-static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
-static uint32_t forks; /* that led to this process, since forks_init; changed by the child alone */
+static uint32_t forks; /* that led to this process, since main; changed by the child alone */
 
 static void forked_child(void)
 {
 	forks++;
 }
 
-static void forks_init(void)
+/* Before main: a handler that comes while a thread forks is not called in that child. */
+__attribute__((constructor)) static void count_forks(void)
 {
 	pthread_atfork(NULL, NULL, forked_child);
 }
@@ -67,7 +67,6 @@ int intro__executor_init_in(struct intro_executor *executor, const struct intro_
 		return -EINVAL;
 	if ((unsigned)options->binding > INTRO_BIND_CORES || (options->binding && !ops->binds))
 		return -EINVAL;
-	pthread_once(&forks_once, forks_init);
 	executor->ops = ops;
 	executor->forks = forks;
 	executor->workers = options->workers ? options->workers : intro__usable_cpus();

@@ -33,7 +33,6 @@ static __thread struct mark_thread {
 
 __thread struct mark_numbers intro__mark_numbers __attribute__((tls_model("initial-exec")));
 
-static pthread_once_t slot_once = PTHREAD_ONCE_INIT;
 static pthread_key_t slot_key;
 static bool slot_key_made;
 static _Atomic uint64_t next_task_alone; /* when there is no area */
@@ -71,7 +70,8 @@ static void forked_child(void)
 	intro__mark_numbers = (struct mark_numbers){0};
 }
 
-static void slot_init(void)
+/* Before main: a handler that comes while a thread forks is not called in that child. */
+__attribute__((constructor)) static void slots_begin(void)
 {
 	slot_key_made = !pthread_key_create(&slot_key, thread_ends);
 	pthread_atfork(NULL, NULL, forked_child);
@@ -79,10 +79,8 @@ static void slot_init(void)
 
 uint32_t intro__tid(void)
 {
-	if (unlikely(!self.tid)) {
-		pthread_once(&slot_once, slot_init); /* or a forked child would keep the number */
+	if (unlikely(!self.tid))
 		self.tid = (uint32_t)syscall(SYS_gettid);
-	}
 	return self.tid;
 }
 
@@ -242,8 +240,6 @@ uint64_t intro__mark_task_slowly(void)
 	struct intro_area *area = intro__area();
 	uint64_t next;
 
-	/* the child of a fork must not go on with our block */
-	pthread_once(&slot_once, slot_init);
 	next = 1 + atomic_fetch_add_explicit(area ? &area->next_task : &next_task_alone, TASK_BLOCK,
 					     memory_order_relaxed);
 	intro__mark_numbers = (struct mark_numbers){.next = next + 1, .end = next + TASK_BLOCK};

@@ -184,6 +184,11 @@ static void registry_init(void)
 {
 	registry.pool = intro_mark_pool_kind("threads", 0, INTRO_POOL_OWN);
 	registry.has_foreign_key = !pthread_key_create(&registry.foreign_key, foreign_ends);
+}
+
+/* Before main: a handler that comes while a thread forks is not called in that child. */
+__attribute__((constructor)) static void watch_forks(void)
+{
 	pthread_atfork(intro__threads_lock, intro__threads_unlock, forked_child);
 }
 

@@ -554,9 +554,17 @@ static void marks_tell_of_every_mount(void **state)
 	intro_channel_free(sum.channel);
 }
 
+struct joins {
+	struct intro_fiber *fiber;
+	atomic_bool about_to;
+};
+
 static int joins(void *arg)
 {
-	return intro_fiber_join(arg, INTRO_FOREVER, NULL);
+	struct joins *of = arg;
+
+	atomic_store(&of->about_to, true);
+	return intro_fiber_join(of->fiber, INTRO_FOREVER, NULL);
 }
 
 /* Whoever joins, thread or fiber, is told of by END, and says when it has it. */
@@ -565,6 +573,7 @@ static void a_join_is_marked(void **state)
 	struct intro_fibers *fibers = fibers_new(2);
 	struct gate gate = {0};
 	struct intro_fiber *fiber, *joiner;
+	struct joins of = {0};
 	struct intro_rec_mark *m;
 	size_t n;
 	int end;
@@ -572,8 +581,11 @@ static void a_join_is_marked(void **state)
 	marks_begin();
 	intro_fiber_spawn(fibers, blocks, &gate, &fiber);
 	gate_expect(&gate, 1);
-	intro_fiber_spawn(fibers, joins, fiber, &joiner);
-	assert_int_equal(intro_fiber_join(joiner, 5 * MSEC, NULL), -ETIMEDOUT);
+	of.fiber = fiber;
+	intro_fiber_spawn(fibers, joins, &of, &joiner);
+	while (!atomic_load(&of.about_to))
+		sleep_ms(1);
+	assert_int_equal(intro_fiber_join(joiner, 50 * MSEC, NULL), -ETIMEDOUT);
 	gate_open(&gate);
 	assert_int_equal(intro_fiber_join(joiner, INTRO_FOREVER, NULL), 0);
 	m = marks_end(&n);
