@@ -332,7 +332,7 @@ static void shrink_to(struct intro_executor *e, uint64_t n)
 	/* it stays there */
 	assert_int_equal(intro_executor_maintain(e), 0);
 	assert_int_equal(statistics_of(e).workers, n);
-	while (count_threads_left("dyn/") != n)
+	while (count_threads("dyn/") != n)
 		sched_yield();
 }
 
