@@ -485,9 +485,15 @@ static void many_to_many(void **state)
 	intro_process_queue_free(q);
 }
 
-/* Producers and consumers die at any moment; each consumer takes at most what it had in hand. */
+/*
+ * Producers and consumers die at any moment; each consumer takes at most what it had in hand.
+ * ThreadSanitizer takes a lock that a timed wait has got from a dead holder for one that is free.
+ */
 static void killed_at_any_moment(void **state)
 {
+#ifdef __SANITIZE_THREAD__
+	skip();
+#endif
 	struct intro_process_queue *q = new_queue(OPTIONS(.capacity = 20, .bytes = 4096));
 	struct fates *fates = new_fates();
 	pid_t pids[2 * PROCESSES];
