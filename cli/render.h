@@ -157,6 +157,8 @@ struct json_object *json_report(const struct intro_report *report);
 struct json_object *json_task(const struct intro_task *task, const char *pool_name);
 struct json_object *json_thread(const struct intro_thread *thread);
 /* 0 or -ENOMEM */
+/* Prints and frees it; NULL is out of memory. 0 or -ENOMEM. */
+int json_print(FILE *out, struct json_object *object);
 int render_json_report(FILE *out, const struct intro_report *report);
 int render_json_doctor(FILE *out, const struct intro_probe_row *rows, size_t n);
 

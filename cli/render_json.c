@@ -325,7 +325,7 @@ struct json_object *json_report(const struct intro_report *report)
 	return object;
 }
 
-static int print_object(FILE *out, struct json_object *object)
+int json_print(FILE *out, struct json_object *object)
 {
 	const char *text =
 		object ? json_object_to_json_string_ext(
@@ -341,7 +341,7 @@ static int print_object(FILE *out, struct json_object *object)
 
 int render_json_report(FILE *out, const struct intro_report *report)
 {
-	return print_object(out, json_report(report));
+	return json_print(out, json_report(report));
 }
 
 int render_json_doctor(FILE *out, const struct intro_probe_row *rows, size_t n)
@@ -361,5 +361,5 @@ int render_json_doctor(FILE *out, const struct intro_probe_row *rows, size_t n)
 		json_object_array_add(array, row);
 	}
 	json_object_object_add(object, "features", array);
-	return print_object(out, object);
+	return json_print(out, object);
 }

@@ -173,20 +173,6 @@ struct json_object *json_numa(const struct intro_report *report)
 	return object;
 }
 
-static int print_object(FILE *out, struct json_object *object)
-{
-	const char *text =
-		object ? json_object_to_json_string_ext(
-				 object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-						 JSON_C_TO_STRING_NOSLASHESCAPE)
-		       : NULL;
-
-	if (text)
-		fprintf(out, "%s\n", text);
-	json_object_put(object);
-	return text ? 0 : -ENOMEM;
-}
-
 static struct json_object *pool_object(const struct intro_report_pool *pool)
 {
 	struct json_object *object = json_object_new_object();
@@ -222,7 +208,7 @@ int render_json_numa(FILE *out, const struct intro_report *report)
 		if (report->threads[i].pool)
 			json_object_array_add(workers, worker_object(&report->threads[i]));
 	json_object_object_add(object, "workers", workers);
-	return print_object(out, object);
+	return json_print(out, object);
 }
 
 int render_json_residency(FILE *out, const struct intro_residency *residency,
@@ -233,5 +219,5 @@ int render_json_residency(FILE *out, const struct intro_residency *residency,
 	json_object_object_add(object, "schema", json_object_new_string("introspect.residency/1"));
 	add_machine(object, topology);
 	json_object_object_add(object, "residency", residency_object(residency));
-	return print_object(out, object);
+	return json_print(out, object);
 }

@@ -159,6 +159,25 @@ unsigned locks_told(const void *address, const char *name)
 	return n;
 }
 
+void submit_new(struct intro_executor *e, struct intro_future *f, intro_task_fn fn, const void *arg,
+		size_t size)
+{
+	intro_future_init(f);
+	assert_int_equal(intro_executor_submit(e, f, fn, arg, size), 0);
+}
+
+void result_of(struct intro_executor *e, intro_task_fn fn, void *result, size_t size)
+{
+	struct intro_result got;
+	struct intro_future f;
+
+	submit_new(e, &f, fn, NULL, 0);
+	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, &got), 0);
+	assert_int_equal(got.size, size);
+	memcpy(result, got.data, size);
+	intro_future_destroy(&f);
+}
+
 unsigned count_threads(const char *prefix)
 {
 	DIR *dir = opendir("/proc/self/task");

@@ -57,6 +57,12 @@ unsigned count_threads_left(const char *prefix);
 unsigned count_children(void);
 unsigned count_fds(void);
 
+/* Initialises the future and submits it, which must succeed. */
+void submit_new(struct intro_executor *e, struct intro_future *f, intro_task_fn fn, const void *arg,
+		size_t size);
+/* Runs fn, whose result is `size` bytes, and copies that. */
+void result_of(struct intro_executor *e, intro_task_fn fn, void *result, size_t size);
+
 /* A gate that tasks wait at; also in other processes, when it is in shared memory. */
 struct gate {
 	_Atomic uint32_t open;

@@ -59,23 +59,11 @@ static struct intro_executor *new_pool(unsigned workers)
 	return e;
 }
 
-static void submit(struct intro_executor *e, struct intro_future *f, intro_task_fn fn,
-		   const void *arg, size_t size)
-{
-	intro_future_init(f);
-	assert_int_equal(intro_executor_submit(e, f, fn, arg, size), 0);
-}
-
 static pid_t pid_of_one_worker(struct intro_executor *e)
 {
-	struct intro_result result;
-	struct intro_future f;
 	pid_t pid;
 
-	submit(e, &f, give_pid, NULL, 0);
-	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, &result), 0);
-	pid = *(pid_t *)result.data;
-	intro_future_destroy(&f);
+	result_of(e, give_pid, &pid, sizeof(pid));
 	return pid;
 }
 
@@ -98,10 +86,10 @@ static struct intro_error break_it(struct intro_executor *e, intro_task_fn fn, i
 	size_t n;
 
 	marks_begin();
-	submit(e, &f[0], sleeps_long, NULL, 0);
-	submit(e, &f[1], fn, &arg, sizeof(arg));
+	submit_new(e, &f[0], sleeps_long, NULL, 0);
+	submit_new(e, &f[1], fn, &arg, sizeof(arg));
 	for (int i = 2; i < TASKS; i++)
-		submit(e, &f[i], sleeps_long, payload, sizeof(payload));
+		submit_new(e, &f[i], sleeps_long, payload, sizeof(payload));
 	gate_open(gate);
 	for (int i = 0; i < TASKS; i++) {
 		assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, NULL), -EPIPE);
@@ -222,7 +210,7 @@ static void left_without_ending(void **state)
 	struct intro_error error;
 	struct intro_future f;
 
-	submit(e, &f, closes_everything, NULL, 0);
+	submit_new(e, &f, closes_everything, NULL, 0);
 	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, NULL), -EPIPE);
 	intro_future_error(&f, 0, &error);
 	expect_text(error.text, "left its pool without ending");
@@ -277,9 +265,9 @@ static void last_replies_count(void **state)
 	struct intro_future f[3];
 	int sig = SIGKILL;
 
-	submit(e, &f[0], give_pid, NULL, 0);
-	submit(e, &f[1], kills_itself, &sig, sizeof(sig));
-	submit(e, &f[2], give_pid, NULL, 0);
+	submit_new(e, &f[0], give_pid, NULL, 0);
+	submit_new(e, &f[1], kills_itself, &sig, sizeof(sig));
+	submit_new(e, &f[2], give_pid, NULL, 0);
 	gate_open(gate);
 	assert_int_equal(intro_future_result(&f[0], INTRO_FOREVER, NULL), 0);
 	assert_int_equal(intro_future_result(&f[1], INTRO_FOREVER, NULL), -EPIPE);
@@ -387,8 +375,8 @@ static void a_worker_that_spoils_its_rings(void **state)
 		struct intro_error error;
 		struct intro_future f[2];
 
-		submit(e, &f[0], spoils, &how, sizeof(how));
-		submit(e, &f[1], sleeps_long, NULL, 0);
+		submit_new(e, &f[0], spoils, &how, sizeof(how));
+		submit_new(e, &f[1], sleeps_long, NULL, 0);
 		gate_open(gate);
 		for (int i = 0; i < 2; i++) {
 			assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, NULL), -EPIPE);
@@ -486,7 +474,7 @@ static void the_terminal_interrupts_the_parent_alone(void **state)
 	struct intro_executor *e = new_pool(1);
 	struct intro_future f;
 
-	submit(e, &f, interrupts_all, NULL, 0);
+	submit_new(e, &f, interrupts_all, NULL, 0);
 	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, NULL), 0);
 	intro_future_destroy(&f);
 	intro_executor_free(e);

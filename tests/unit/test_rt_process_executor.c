@@ -38,23 +38,11 @@ static struct intro_executor *new_pool(unsigned workers)
 	return e;
 }
 
-static void submit(struct intro_executor *e, struct intro_future *f, intro_task_fn fn,
-		   const void *arg, size_t size)
-{
-	intro_future_init(f);
-	assert_int_equal(intro_executor_submit(e, f, fn, arg, size), 0);
-}
-
 static pid_t pid_of_one_worker(struct intro_executor *e)
 {
-	struct intro_result result;
-	struct intro_future f;
 	pid_t pid;
 
-	submit(e, &f, give_pid, NULL, 0);
-	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, &result), 0);
-	pid = *(pid_t *)result.data;
-	intro_future_destroy(&f);
+	result_of(e, give_pid, &pid, sizeof(pid));
 	return pid;
 }
 
@@ -77,7 +65,7 @@ static void bytes_there_and_back(void **state)
 		struct intro_result result;
 		struct intro_future f;
 
-		submit(e, &f, echo, bytes, sizes[i]);
+		submit_new(e, &f, echo, bytes, sizes[i]);
 		if (sizes[i])
 			bytes[0] ^= 0xff; /* the copy is made: this is not seen */
 		assert_int_equal(intro_future_result(&f, INTRO_FOREVER, &result), 0);
@@ -116,7 +104,7 @@ static void large_ones_in_both_directions_at_once(void **state)
 	bytes[0] = 1;
 	bytes[BIG - 1] = 2;
 	for (int i = 0; i < 2; i++)
-		submit(e, &f[i], check_and_return_big, bytes, BIG);
+		submit_new(e, &f[i], check_and_return_big, bytes, BIG);
 	for (int i = 0; i < 2; i++) {
 		struct intro_result result;
 
@@ -159,7 +147,7 @@ static void errors(void **state)
 	struct intro_future f;
 	int code = 4;
 
-	submit(e, &f, fails, &code, sizeof(code));
+	submit_new(e, &f, fails, &code, sizeof(code));
 	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, NULL), -EREMOTEIO);
 	assert_int_equal(intro_future_error(&f, 0, &error), 0);
 	assert_int_equal(error.code, 4);
@@ -176,7 +164,7 @@ static void many_tasks(void **state)
 
 	for (int i = 0; i < MANY; i++) {
 		memcpy(payload, &i, sizeof(i));
-		submit(e, &f[i], echo, payload, i % 2 ? 100 : 4);
+		submit_new(e, &f[i], echo, payload, i % 2 ? 100 : 4);
 	}
 	for (int i = 0; i < MANY; i++) {
 		struct intro_result result;
@@ -275,7 +263,7 @@ static void what_a_worker_is(void **state)
 	pthread_sigmask(SIG_UNBLOCK, &usr2, NULL);
 	signal(SIGTERM, SIG_DFL);
 	for (int i = 0; i < 8; i++)
-		submit(e, &f[i], identify, NULL, 0);
+		submit_new(e, &f[i], identify, NULL, 0);
 	for (int i = 0; i < 8; i++) {
 		struct identity *id;
 		char name[32];
@@ -303,15 +291,15 @@ static void cancelling(void **state)
 	struct intro_future f[6];
 	char payload[200] = {0};
 
-	submit(e, &f[0], wait_at_gate, &gate, sizeof(gate));
-	submit(e, &f[1], echo, payload, sizeof(payload));
+	submit_new(e, &f[0], wait_at_gate, &gate, sizeof(gate));
+	submit_new(e, &f[1], echo, payload, sizeof(payload));
 	gate_expect(gate, 1);
 	while (!intro_future_running(&f[1])) /* handed over ahead, as in Python */
 		sleep_ms(1);
 	assert_false(intro_future_cancel(&f[0]));
 	assert_false(intro_future_cancel(&f[1]));
 	for (int i = 2; i < 6; i++)
-		submit(e, &f[i], echo, payload, sizeof(payload));
+		submit_new(e, &f[i], echo, payload, sizeof(payload));
 	assert_true(intro_future_cancel(&f[2]));
 	assert_int_equal(intro_future_state(&f[2]), INTRO_FUTURE_CANCELLED);
 	intro_future_cancel(&f[3]);
@@ -356,7 +344,7 @@ static void callbacks_may_use_their_pool(void **state)
 	struct intro_result result;
 	struct intro_future f;
 
-	submit(chain.e, &f, wait_at_gate, &gate, sizeof(gate));
+	submit_new(chain.e, &f, wait_at_gate, &gate, sizeof(gate));
 	intro_future_add_done_callback(&f, &chain.cb);
 	gate_open(gate);
 	while (!chain.done)
@@ -379,7 +367,7 @@ static void run_many(struct intro_executor *e, intro_task_fn fn, int n)
 	struct intro_future f;
 
 	for (int i = 0; i < n; i++) {
-		submit(e, &f, fn, "x", 1);
+		submit_new(e, &f, fn, "x", 1);
 		assert_int_equal(intro_future_result(&f, INTRO_FOREVER, NULL), 0);
 		intro_future_destroy(&f);
 	}
@@ -407,9 +395,9 @@ static void what_is_held_up_goes_to_others(void **state)
 
 	marks_begin();
 	run_many(e, echo, 500);
-	submit(e, &f[0], wait_at_gate, &gate, sizeof(gate));
+	submit_new(e, &f[0], wait_at_gate, &gate, sizeof(gate));
 	for (int i = 1; i < 40; i++)
-		submit(e, &f[i], echo, "held", 4);
+		submit_new(e, &f[i], echo, "held", 4);
 	for (int i = 1; i < 40; i++)
 		assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, NULL), 0);
 	assert_true(intro_future_running(&f[0]));
@@ -441,9 +429,9 @@ static void long_tasks_are_not_handed_out_ahead(void **state)
 
 	run_many(e, echo, 500);
 	run_many(e, naps, 30);
-	submit(e, &f[0], wait_at_gate, &gate, sizeof(gate));
+	submit_new(e, &f[0], wait_at_gate, &gate, sizeof(gate));
 	for (int i = 1; i < 6; i++)
-		submit(e, &f[i], echo, "x", 1);
+		submit_new(e, &f[i], echo, "x", 1);
 	gate_expect(gate, 1);
 	while (!intro_future_running(&f[1]))
 		sleep_ms(1);
@@ -466,14 +454,9 @@ static int give_cpu_time(struct intro_call *call)
 
 static int64_t cpu_of_worker(struct intro_executor *e)
 {
-	struct intro_result result;
-	struct intro_future f;
 	int64_t ns;
 
-	submit(e, &f, give_cpu_time, NULL, 0);
-	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, &result), 0);
-	ns = *(int64_t *)result.data;
-	intro_future_destroy(&f);
+	result_of(e, give_cpu_time, &ns, sizeof(ns));
 	return ns;
 }
 
@@ -504,7 +487,7 @@ static void rings_run_full(void **state)
 	for (size_t i = 0; i < 200000; i++)
 		bytes[i] = (unsigned char)(i * 31 + i / 251);
 	for (size_t i = 0; i < 200; i++)
-		submit(e, &f[i], echo, bytes + i, sizes[i % 11]);
+		submit_new(e, &f[i], echo, bytes + i, sizes[i % 11]);
 	for (size_t i = 0; i < 200; i++) {
 		struct intro_result result;
 
@@ -580,13 +563,13 @@ static void wait_and_as_completed(void **state)
 	bool done[3];
 	size_t i;
 
-	submit(e, &f[0], wait_at_gate, &gate, sizeof(gate));
+	submit_new(e, &f[0], wait_at_gate, &gate, sizeof(gate));
 	gate_expect(gate, 1);
-	submit(e, &f[1], echo, "x", 1);
+	submit_new(e, &f[1], echo, "x", 1);
 	assert_int_equal(intro_future_wait(p, 2, INTRO_FIRST_COMPLETED, INTRO_FOREVER, done), 1);
 	assert_true(!done[0] && done[1]);
 	assert_int_equal(intro_future_wait(p, 2, INTRO_ALL_COMPLETED, MSEC, done), -ETIMEDOUT);
-	submit(e, &f[2], echo, "y", 1);
+	submit_new(e, &f[2], echo, "y", 1);
 	assert_int_equal(intro_future_result(&f[2], INTRO_FOREVER, NULL), 0);
 	it = intro_as_completed_new(p, 3);
 	assert_int_equal(intro_as_completed_next(it, 0, &i), 1);
@@ -616,7 +599,7 @@ static void marks_tell_the_story(void **state)
 	e = new_pool(2);
 	pool = intro_executor_pool_id(e);
 	for (int i = 0; i < 20; i++)
-		submit(e, &f[i], echo, "abc", 3);
+		submit_new(e, &f[i], echo, "abc", 3);
 	for (int i = 0; i < 20; i++)
 		intro_future_result(&f[i], INTRO_FOREVER, NULL);
 	intro_executor_free(e);

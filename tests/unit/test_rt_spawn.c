@@ -116,13 +116,6 @@ static struct intro_executor *new_pool(const struct intro_executor_options *opti
 	return e;
 }
 
-static void submit(struct intro_executor *e, struct intro_future *f, intro_task_fn fn,
-		   const void *arg, size_t size)
-{
-	intro_future_init(f);
-	assert_int_equal(intro_executor_submit(e, f, fn, arg, size), 0);
-}
-
 static void what_a_spawned_worker_is(void **state)
 {
 	char initarg[] = "hello";
@@ -141,7 +134,7 @@ static void what_a_spawned_worker_is(void **state)
 	e = new_pool(SPAWN_OPTIONS(.workers = 1, .initializer = initialize, .initarg = initarg,
 				   .initarg_size = sizeof(initarg)));
 	pthread_sigmask(SIG_UNBLOCK, &usr2, NULL);
-	submit(e, &f, identify, NULL, 0);
+	submit_new(e, &f, identify, NULL, 0);
 	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, &result), 0);
 	id = result.data;
 	assert_int_not_equal(id->pid, getpid());
@@ -169,9 +162,9 @@ static void bytes_and_errors(void **state)
 
 	for (size_t i = 0; i < BIG; i++)
 		big[i] = (unsigned char)(i * 7 + i / 256);
-	submit(e, &f[0], echo, big, BIG);
-	submit(e, &f[1], fails, NULL, 0);
-	submit(e, &f[2], echo, "small", 6);
+	submit_new(e, &f[0], echo, big, BIG);
+	submit_new(e, &f[1], fails, NULL, 0);
+	submit_new(e, &f[2], echo, "small", 6);
 	assert_int_equal(intro_future_result(&f[0], INTRO_FOREVER, &result), 0);
 	assert_int_equal(result.size, BIG);
 	assert_memory_equal(result.data, big, BIG);
@@ -256,7 +249,7 @@ static void functions_that_are_not_registered(void **state)
 	intro_future_destroy(&f);
 	/* too late: after intro_process_main */
 	assert_int_equal(intro_function_register("known here only", known_here_only), 0);
-	submit(e, &f, known_here_only, NULL, 0);
+	submit_new(e, &f, known_here_only, NULL, 0);
 	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, NULL), -ENOENT);
 	intro_future_error(&f, 0, &error);
 	assert_non_null(strstr(error.text, "not registered"));
@@ -298,7 +291,7 @@ static void marks_of_spawned_workers(void **state)
 
 	marks_begin();
 	e = new_pool(SPAWN_OPTIONS(.workers = 2));
-	submit(e, &f, echo, "abc", 4);
+	submit_new(e, &f, echo, "abc", 4);
 	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, NULL), 0);
 	task = intro_future_id(&f);
 	intro_future_destroy(&f);
