@@ -1,54 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """Whatever ends a program with workers, nothing is left: no process, zombie, descriptor or shared memory."""
-import ctypes
 import os
 import signal
-import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
+from program import PATIENCE, Program, adopt_orphans, children, living, wait_for
 from tap import INTROSPECT, ROOT, Tap
 
 HELPER = os.path.join(ROOT, "build", "tests", "system", "graceful")
-SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 WORKERS = 3
-PATIENCE = 30
 tap = Tap()
-
-
-def stat_of(pid):
-    """State and parent of a process, or None."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
-            fields = f.read().rsplit(")", 1)[1].split()
-        return fields[0], int(fields[1])
-    except (OSError, IndexError):
-        return None
-
-
-def children(pid):
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        stat = stat_of(name)
-        if stat and stat[1] == pid:
-            found.append((int(name), stat[0]))
-    return sorted(found)
-
-
-def living(pid):
-    return [child for child, state in children(pid) if state not in "ZX"]
-
-
-def wait_for(what, seconds=PATIENCE):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.01)
-    return None
 
 
 def descriptors(pid):
@@ -89,51 +53,6 @@ def named_memory(pid):
             return [line for line in f if "/dev/shm/" in line or "/SYSV" in line]
     except OSError:
         return []
-
-
-class Program:
-    """A command in a session of its own; its orphans become our children."""
-
-    def __init__(self, *command):
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, start_new_session=True)
-        self.pid = self.process.pid
-
-    def workers(self, n=WORKERS):
-        """Once there are so many, their pids."""
-        def enough():
-            pids = living(self.pid)
-            return pids if len(pids) == n else None
-        return wait_for(enough) or []
-
-    def end(self):
-        """Its status; the children it left us at its very end; those that stay."""
-        try:
-            status = self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            status = None
-            self.process.kill()
-            self.process.wait()
-        left = [child for child, _ in children(os.getpid())]
-        err = self.process.stderr.read().decode("utf-8", "replace") if status is not None else "hangs"
-        self.process.stderr.close()
-        stay = left
-        if left:
-            wait_for(self.reaped_all)
-            stay = children(os.getpid())
-            for child, _ in stay:
-                os.kill(child, signal.SIGKILL)
-        self.reaped_all()
-        return status, left, stay, err
-
-    @staticmethod
-    def reaped_all():
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-            return False
-        except ChildProcessError:
-            return True
 
 
 def workload(name, tasks):
@@ -238,7 +157,7 @@ def is_replaced(program, victim, before):
 
 def killed_workers_are_replaced(kind, command):
     program = Program(*command)
-    workers = program.workers()
+    workers = program.workers(WORKERS)
     wait_for(lambda: all(is_named(pid) for pid in workers))
     before = settled(lambda: descriptors(program.pid))
     of_a_worker = settled(lambda: descriptors(workers[-1])) if workers else None
@@ -275,7 +194,7 @@ def service_goes_on():
            f"status {status}, left {left}\n{err}")
 
 
-if ctypes.CDLL(None, use_errno=True).prctl(SUBREAPER, 1, 0, 0, 0):
+if not adopt_orphans():
     tap.skip("graceful", "this kernel has no subreapers")
     tap.done()
 for a_kind, (_, _, a_word) in KINDS.items():

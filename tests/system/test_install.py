@@ -7,10 +7,10 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
-from tap import ROOT, Tap
+from installed import PREFIX, Installed, make
+from tap import Tap
 
 tap = Tap()
-PREFIX = "/opt/introspect"
 
 RUNTIME = r"""
 #include <introspect/executor.h>
@@ -68,41 +68,19 @@ int main(void)
 """
 
 
-def make(*args):
-    return subprocess.run(["make", "-C", ROOT, "--no-print-directory", *args], capture_output=True,
-                          text=True, check=False)
-
-
 def files(top):
     return sorted(os.path.relpath(os.path.join(d, f), top) for d, _, fs in os.walk(top) for f in fs)
 
 
-def pkg_config(dest, *args):
-    env = dict(os.environ, PKG_CONFIG_SYSROOT_DIR=dest,
-               PKG_CONFIG_PATH=f"{dest}{PREFIX}/lib/pkgconfig")
-    return subprocess.run(["pkg-config", *args], env=env, capture_output=True, text=True,
-                          check=False)
-
-
-def compiles(dest, name, package, source, static):
+def compiles(tree, name, package, source, static):
     """Compiles against the installed tree with what pkg-config says, and runs it."""
     with tempfile.TemporaryDirectory() as d:
-        path, program = os.path.join(d, "x.c"), os.path.join(d, "x")
-        with open(path, "w", encoding="ascii") as f:
-            f.write(source)
-        flags = pkg_config(dest, "--cflags", "--libs", *(["--static"] if static else []), package)
-        words = flags.stdout.split()
-        if static:
-            # this library from its archive; those below as the system has them
-            words = [f"-l:{package}.a" if w == f"-l{package[3:]}" else w for w in words]
-        built = subprocess.run(["gcc", "-Wall", "-Werror", "-pedantic", "-std=gnu11", path, "-o",
-                                program, *words], capture_output=True, text=True, check=False)
-        if not tap.ok(flags.returncode == 0 and built.returncode == 0, f"{name}: builds",
-                      flags.stderr + built.stderr):
+        program = os.path.join(d, "x")
+        why = tree.build(source, program, package, static)
+        if not tap.ok(why is None, f"{name}: builds", why):
             return
         libs = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
-        done = subprocess.run([program], check=False, timeout=60,
-                              env=dict(os.environ, LD_LIBRARY_PATH=f"{dest}{PREFIX}/lib"))
+        done = subprocess.run([program], check=False, timeout=60, env=tree.environment())
         tap.ok(done.returncode == 0 and (f"{package}.so" in libs) != static, f"{name}: runs",
                f"status {done.returncode}\n{libs}")
 
@@ -118,10 +96,10 @@ def exports(dest, package):
     tap.ok(len(names) > 10 and not strange, f"{package}.so exports its public names alone", strange)
 
 
-with tempfile.TemporaryDirectory() as dest:
-    done = make("install", f"DESTDIR={dest}", f"PREFIX={PREFIX}")
+with Installed() as tree:
+    dest = tree.dest
     there = files(dest)
-    tap.ok(done.returncode == 0, "make install", done.stderr)
+    tap.ok(tree.made.returncode == 0, "make install", tree.made.stderr)
     inside = PREFIX[1:]
     for want in ("bin/introspect", "lib/libintrospect.a", "lib/libintrospect.so",
                  "lib/libintrospect-rt.a", "lib/libintrospect-rt.so",
@@ -135,10 +113,10 @@ with tempfile.TemporaryDirectory() as dest:
     version = subprocess.run([f"{dest}{PREFIX}/bin/introspect", "--version"], capture_output=True,
                              text=True, check=False).stdout.split()[-1]
     for lib, program in ("libintrospect-rt", RUNTIME), ("libintrospect", LIBRARY):
-        tap.ok(pkg_config(dest, "--modversion", lib).stdout.strip() == version,
+        tap.ok(tree.pkg_config("--modversion", lib).stdout.strip() == version,
                f"{lib}.pc has the program's version")
-        compiles(dest, f"{lib}, shared", lib, program, False)
-        compiles(dest, f"{lib}, static", lib, program, True)
+        compiles(tree, f"{lib}, shared", lib, program, False)
+        compiles(tree, f"{lib}, static", lib, program, True)
         exports(dest, lib)
     done = make("uninstall", f"DESTDIR={dest}", f"PREFIX={PREFIX}")
     tap.ok(done.returncode == 0 and not files(dest), "make uninstall leaves nothing",
