@@ -18,8 +18,10 @@ import statistics
 MS = 1000000
 CPUS = len(os.sched_getaffinity(0))
 LESSONS = {}
-# What only some machines have room for; tests/vm traces these where they have.
-PLACED = {"numa-remote", "migrate"}
+# What only some machines have room for, and what these say where there is none; tests/vm traces these where there is.
+PLACED = {"numa-remote": "needs memory of two nodes", "migrate": "needs two CPUs"}
+# What introspect is to be told besides: on a machine with one node it counts no pages unless it is asked to.
+OPTIONS = {name: ["--numa"] for name in ("numa-local", "numa-remote", "numa-interleave", "migrate")}
 # Options that make runs shorter, and teach the same.
 SHORT = {"cpu": ["--tasks", 80], "oversubscribed": ["--tasks", 60], "lock": ["--tasks", 100], "map": ["--tasks", 2000],
          "procs": ["--tasks", 80], "gil": ["--tasks", 20], "spawn": ["--tasks", 60], "sums": ["--length", 30000],
@@ -387,6 +389,67 @@ def loop(t):
     yield ("what takes long holds up the others: they are queued as the loop is busy",
            len(behind) >= 5 and pool.queued["busy"] > 0.8 * pool.ledger["queued"], f"{len(behind)}: {pool.queued}")
     yield from hardly_blocked(pool)
+
+
+# --- placement on nodes --------------------------------------------------------------------------
+
+
+def placed(t, name):
+    """What the report says of where the pool's memory is, and the node and the pages a node that the workload tells of."""
+    told = re.search(r"on the CPUs of node (\d+);((?: node \d+: \d+ pages;?)*)", t.stdout)
+    pages = {int(node): int(n) for node, n in re.findall(r"node (\d+): (\d+) pages", told.group(2))}
+    numa = t.pool(name).numa
+    said = {n["node"]: n["pages"] for n in numa["nodes"]}
+    # 1 MiB a task; a task's own stack and what writes its truth are a page or two more, and tables of memory policies
+    yield ("as many pages of each node as the kernel says are there", t.report["numa"]["counted"] and all(
+        n <= said[node] <= n + 2 * len(t.tasks) + 20 for node, n in pages.items()), f"said {said}, the program {pages}")
+    yield ("and no other node's to speak of", sum(said.values()) <= 1.01 * sum(pages.values()) + 20, f"{said} {pages}")
+    yield ("its tasks ran on that node alone", all(n["ran_ns"] == 0 for n in numa["nodes"] if n["node"] != int(told.group(1))) and
+           numa["elsewhere_ns"] == 0, numa)
+    return int(told.group(1)), numa, said
+
+
+def part(numa, what):
+    return numa[what] / max(1, numa["local_pages"] + numa["remote_pages"])
+
+
+@lesson("numa-local")
+def numa_local(t):
+    node, numa, _ = yield from placed(t, "local")
+    one = len(t.report["numa"]["machine"]) == 1
+    yield ("all its memory is local, or on several nodes almost all", numa["local_pages"] > 0 and
+           (numa["remote_pages"] == 0 if one else part(numa, "local_pages") > 0.95), numa)
+    yield ("at home on the node that it runs on, hardly apart from its memory",
+           numa["home_node"] == node and numa["apart_ns"] <= 0.05 * t.pool("local").ledger["running"], numa)
+
+
+@lesson("numa-remote")
+def numa_remote(t):
+    node, numa, said = yield from placed(t, "remote")
+    yield ("its memory is remote", part(numa, "remote_pages") > 0.95, numa)
+    yield ("at home where its memory is, apart from it all the time",
+           numa["home_node"] == max(said, key=said.get) != node and numa["apart_ns"] > 0.95 * t.pool("remote").ledger["running"], numa)
+
+
+@lesson("numa-interleave")
+def numa_interleave(t):
+    _, _, said = yield from placed(t, "interleave")
+    with_memory = [n["node"] for n in t.report["numa"]["machine"] if n["memory_bytes"]]
+    even = 256 * len(t.tasks) / len(with_memory)
+    yield ("its pages are on all nodes with memory alike",
+           all(even - len(t.tasks) <= said[n] <= even + 2 * len(t.tasks) + 20 for n in with_memory), said)
+
+
+@lesson("migrate")
+def migrate(t):
+    told = {kind: int(n) for n, kind in re.findall(r"(\d+) (core|node|cross)", t.stdout)}
+    task, = t.tasks
+    numa = t.pool("migrate").numa
+    for whose, moves in ("the task's", task["numa"]["moves"]), ("the pool's", numa["moves"]):
+        yield (f"{whose} moves are the 100 that it made, by how far they went",
+               sum(told.values()) == 100 and moves == {**told, "unknown": 0}, f"{moves}, the program {told}")
+    yield ("between the nodes that there are", len(t.report["numa"]["machine"]) > 1 or moves["cross"] == 0, moves)
+    t.figure(f"runnable until it ran again, us a move: {sum(numa['move_wait_ns'].values()) / 100000:.1f}")
 
 
 # --- one job, several ways -----------------------------------------------------------------------
