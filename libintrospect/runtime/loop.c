@@ -91,21 +91,28 @@ static void queue(struct intro_loop *loop, struct call *call, uint32_t name)
 	pthread_mutex_unlock(&loop->lock);
 }
 
-static struct call **find_call(struct call **at, struct future *f)
+static bool is_for(const struct call *call, const struct future *f, uint64_t timer)
 {
-	while (*at && (!(*at)->future || (f && (*at)->future != f)))
+	if (timer)
+		return call->timer == timer;
+	return call->future && (!f || call->future == f);
+}
+
+static struct call **find_call(struct call **at, const struct future *f, uint64_t timer)
+{
+	while (*at && !is_for(*at, f, timer))
 		at = &(*at)->next;
 	return at;
 }
 
-struct call *intro__loop_unqueue(struct intro_loop *loop, struct future *f)
+static struct call *unqueue(struct intro_loop *loop, const struct future *f, uint64_t timer)
 {
 	struct call **at, *call;
 
 	pthread_mutex_lock(&loop->lock);
-	at = find_call(&loop->turn, f);
+	at = find_call(&loop->turn, f, timer);
 	if (!*at)
-		at = find_call(&loop->first, f);
+		at = find_call(&loop->first, f, timer);
 	call = *at;
 	if (call)
 		*at = call->next;
@@ -116,6 +123,11 @@ struct call *intro__loop_unqueue(struct intro_loop *loop, struct future *f)
 	}
 	pthread_mutex_unlock(&loop->lock);
 	return call;
+}
+
+struct call *intro__loop_unqueue(struct intro_loop *loop, struct future *f)
+{
+	return unqueue(loop, f, 0);
 }
 
 /* What is queued by now is the turn's. */
@@ -280,13 +292,25 @@ int intro_loop_call_later(struct intro_loop *loop, int64_t delay_ns, intro_loop_
 		return -ENOMEM;
 	}
 	timer->due = intro__deadline(delay_ns);
-	timer->number = ++loop->timer_number;
+	timer->number = timer->call->timer = ++loop->timer_number;
 	while (*at && (*at)->due <= timer->due)
 		at = &(*at)->next;
 	timer->next = *at;
 	*at = timer;
 	if (number)
 		*number = timer->number;
+	return 0;
+}
+
+/* One that was due, and whose turn has not come. */
+static int cancel_queued(struct intro_loop *loop, uint64_t number)
+{
+	struct call *call = number ? unqueue(loop, NULL, number) : NULL;
+
+	if (!call)
+		return -ENOENT;
+	intro_mark_cancel(call->task, loop->pool);
+	free(call);
 	return 0;
 }
 
@@ -302,7 +326,7 @@ int intro_loop_cancel(struct intro_loop *loop, uint64_t number)
 		free(timer);
 		return 0;
 	}
-	return -ENOENT;
+	return cancel_queued(loop, number);
 }
 
 static void queue_due(struct intro_loop *loop)

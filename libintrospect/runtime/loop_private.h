@@ -16,6 +16,7 @@ struct call {
 	intro_handler_fn handle;
 	struct future *future; /* held by the loop's executor */
 	struct watch *watch;
+	uint64_t timer; /* its number; 0: none */
 	void *arg, *data;
 	char event[EVENT_BYTES];
 };

@@ -90,6 +90,47 @@ static void timers_run_in_order_of_time(void **state)
 	assert_string_equal(story.text, "abc");
 }
 
+struct canceller {
+	struct story *story;
+	uint64_t timer;
+	int got[2];
+};
+
+static void cancels(void *arg)
+{
+	struct canceller *c = arg;
+
+	for (int i = 0; i < 2; i++)
+		c->got[i] = intro_loop_cancel(c->story->loop, c->timer);
+}
+
+/* Both are due in one turn; the second is queued when the first cancels it. */
+static void a_due_timer_can_be_cancelled_until_it_runs(void **state)
+{
+	struct story story;
+	struct line lines[2] = {{&story, 'a'}, {&story, 'b'}};
+	struct canceller c = {.story = &story};
+	uint64_t own;
+
+	begin(&story);
+	intro_loop_call_later(story.loop, 0, cancels, &c, &own);
+	intro_loop_call_later(story.loop, 0, tells, &lines[0], &c.timer);
+	intro_loop_call_later(story.loop, 0, tells, &lines[1], NULL);
+	assert_int_equal(intro_loop_run_until_idle(story.loop), 0);
+	assert_string_equal(story.text, "b");
+	assert_int_equal(c.got[0], 0);
+	assert_int_equal(c.got[1], -ENOENT);
+	/* one that runs cannot cancel itself any more; 0 is no timer's number */
+	intro_loop_call_later(story.loop, 0, cancels, &c, &c.timer);
+	assert_int_equal(intro_loop_run_until_idle(story.loop), 0);
+	assert_int_equal(c.got[0], -ENOENT);
+	intro_loop_call_soon(story.loop, tells, &lines[0]);
+	assert_int_equal(intro_loop_cancel(story.loop, 0), -ENOENT);
+	assert_int_equal(intro_loop_run_until_idle(story.loop), 0);
+	assert_string_equal(story.text, "ba");
+	intro_loop_free(story.loop);
+}
+
 static void hears(const char *event, void *data, void *arg)
 {
 	struct line *line = arg;
@@ -318,6 +359,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(calls_run_in_order),
 		cmocka_unit_test(timers_run_in_order_of_time),
+		cmocka_unit_test(a_due_timer_can_be_cancelled_until_it_runs),
 		cmocka_unit_test(an_event_has_several_handlers),
 		cmocka_unit_test(descriptors_are_read_when_ready),
 		cmocka_unit_test(other_threads_only_call_threadsafe),

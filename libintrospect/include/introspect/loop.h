@@ -67,7 +67,7 @@ int intro_loop_call_soon_threadsafe(struct intro_loop *loop, intro_loop_fn fn, v
  */
 int intro_loop_call_later(struct intro_loop *loop, int64_t delay_ns, intro_loop_fn fn, void *arg,
 			  uint64_t *timer);
-/* 0; -ENOENT when there is no such timer, or it was due already. */
+/* Until it runs, also when it is due already. 0; -ENOENT when there is no such timer, or it ran. */
 int intro_loop_cancel(struct intro_loop *loop, uint64_t timer);
 
 /*
