@@ -23,6 +23,7 @@
 #include <introspect/locks.h>
 #include <introspect/loop.h>
 #include <introspect/queue.h>
+#include <introspect/spawn.h>
 #include <introspect/threads.h>
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
@@ -364,6 +365,7 @@ static struct intro_semaphore semaphore;
 static struct intro_event event;
 static int held; /* guarded by mutex */
 static _Atomic int inside;
+static struct intro_local *local;
 
 static void act_locks(struct actor *actor)
 {
@@ -399,7 +401,13 @@ static void act_locks(struct actor *actor)
 
 static void *doubled(void *arg)
 {
+	CHECK(!intro_local_set(local, &local));
 	return (void *)((uintptr_t)arg * 2);
+}
+
+static int no_more(struct intro_call *call)
+{
+	return 0;
 }
 
 static void act_threads(struct actor *actor)
@@ -411,6 +419,8 @@ static void act_threads(struct actor *actor)
 		thread[i] = intro_thread_new(doubled, (void *)i, NULL);
 		CHECK(thread[i] && !intro_thread_start(thread[i]));
 		CHECK(intro_thread_start(thread[i]) < 0);
+		CHECK(!intro_local_set(local, thread));
+		CHECK(!intro_function_register("stress", no_more));
 	}
 	for (uintptr_t i = 0; i < 4; i++) {
 		CHECK(!intro_thread_join(thread[i], INTRO_FOREVER, &result));
@@ -485,7 +495,34 @@ static void *loop_main(void *arg)
 /* --- forks while the others hold whatever they hold ----------------------------------------------
  */
 
-static int in_child(struct stage *stage)
+/* What else a program may want of the runtime that it was forked with: all of it anew. */
+static int in_child_anew(void)
+{
+	struct intro_queue *queue = intro_queue_new(NULL);
+	struct intro_loop *loop = intro_loop_new("child");
+	struct intro_executor *pool =
+		intro_process_executor_new(POOL_OPTIONS(.name = "child", .workers = 1));
+	struct intro_future f;
+	void *item;
+
+	if (!queue || intro_queue_put(queue, &f, 0) || intro_queue_get(queue, &item, 0))
+		return 10;
+	intro_queue_free(queue);
+	if (!loop || intro_loop_run_until_idle(loop))
+		return 11;
+	intro_loop_free(loop);
+	intro_future_init(&f);
+	if (!pool || intro_executor_submit(pool, &f, no_more, NULL, 0) ||
+	    intro_future_result(&f, INTRO_FOREVER, NULL))
+		return 12;
+	intro_future_destroy(&f);
+	intro_executor_free(pool);
+	if (intro_local_get(local) || intro_local_set(local, &f) || intro_local_get(local) != &f)
+		return 13;
+	return intro_function_register("child", no_more) ? 14 : 0;
+}
+
+static int in_child(struct stage *stage, bool all)
 {
 	struct intro_executor_statistics stats = {.size = sizeof(stats)};
 	struct intro_future f;
@@ -520,7 +557,7 @@ static int in_child(struct stage *stage)
 	    intro_thread_join(thread, INTRO_FOREVER, &result) || (uintptr_t)result != 8)
 		return 5;
 	intro_thread_free(thread);
-	return 0;
+	return all ? in_child_anew() : 0;
 }
 
 static void act_fork(struct actor *actor)
@@ -530,7 +567,7 @@ static void act_fork(struct actor *actor)
 
 	CHECK(child >= 0);
 	if (!child)
-		syscall(SYS_exit_group, in_child(actor->stage));
+		syscall(SYS_exit_group, in_child(actor->stage, actor->acts % 4 == 0));
 	CHECK(waitpid(child, &status, 0) == child);
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
 		fprintf(stderr, "the child ended with %#x\n", (unsigned)status);
@@ -572,6 +609,8 @@ static void stage_begin(struct stage *stage, unsigned seconds)
 	intro_condition_init(&condition, &mutex, "condition");
 	intro_semaphore_init_bounded(&semaphore, 2, "semaphore");
 	intro_event_init(&event, "event");
+	local = intro_local_new(NULL);
+	CHECK(local);
 	stage->until = now_ns() + (int64_t)seconds * SEC;
 }
 
@@ -589,6 +628,7 @@ static void stage_end(struct stage *stage)
 	}
 	intro_queue_free(stage->queue);
 	intro_loop_free(stage->loop);
+	intro_local_free(local);
 }
 
 static void everything_at_once(void)
