@@ -36,9 +36,14 @@ __attribute__((constructor)) static void count_forks(void)
  * In a forked child a pool of its parent's is a memory of it: no thread of it is there, and any of
  * its locks may be held by one that is not.
  */
-static bool is_parents(const struct intro_executor *executor)
+bool intro__executor_is_parents(const struct intro_executor *executor)
 {
 	return executor->forks != forks;
+}
+
+uint32_t intro__forks(void)
+{
+	return forks;
 }
 
 unsigned intro__usable_cpus(void)
@@ -230,7 +235,7 @@ static inline int submit(struct intro_executor *executor, struct intro_future *f
 
 	if (!fn)
 		return -EINVAL;
-	if (is_parents(executor))
+	if (intro__executor_is_parents(executor))
 		return -ESHUTDOWN;
 	if (executor->reject.fn && (err = check_and_reject(executor, name)))
 		return err;
@@ -262,7 +267,7 @@ int intro_executor_submit(struct intro_executor *executor, struct intro_future *
 
 void intro_executor_shutdown(struct intro_executor *executor, unsigned flags)
 {
-	if (!is_parents(executor))
+	if (!intro__executor_is_parents(executor))
 		executor->ops->shutdown(executor, flags);
 }
 
@@ -270,7 +275,8 @@ int intro_executor_maintain(struct intro_executor *executor)
 {
 	if (!executor->ops->maintain)
 		return -EOPNOTSUPP;
-	return is_parents(executor) ? -ESHUTDOWN : executor->ops->maintain(executor);
+	return intro__executor_is_parents(executor) ? -ESHUTDOWN
+						    : executor->ops->maintain(executor);
 }
 
 static uint64_t count_of(const _Atomic uint64_t *counter)
@@ -295,7 +301,7 @@ int intro_executor_statistics(struct intro_executor *executor,
 
 	if (size < sizeof(size))
 		return -EINVAL;
-	if (is_parents(executor))
+	if (intro__executor_is_parents(executor))
 		return -ESHUTDOWN;
 	/* those that ended first, or more might have ended than were submitted */
 	all.size = size;
@@ -316,7 +322,7 @@ int intro_executor_statistics(struct intro_executor *executor,
 
 void intro_executor_free(struct intro_executor *executor)
 {
-	if (!executor || is_parents(executor))
+	if (!executor || intro__executor_is_parents(executor))
 		return;
 	executor->ops->shutdown(executor, INTRO_SHUTDOWN_WAIT);
 	executor->ops->free(executor);
@@ -339,7 +345,7 @@ int intro_executor_broken(struct intro_executor *executor, struct intro_error *e
 {
 	struct intro_error gone;
 
-	if (!is_parents(executor))
+	if (!intro__executor_is_parents(executor))
 		return executor->ops->broken(executor, error);
 	intro__error_set(&gone, -ESHUTDOWN, "pool %.60s is the parent process's", executor->name);
 	if (error)

@@ -143,6 +143,11 @@ void intro__executor_fini_in(struct intro_executor *executor);
 int intro__executor_broken(pthread_mutex_t *lock, const struct intro_error *broken,
 			   struct intro_error *error);
 
+/* The calling process is a forked child of the one that made it. */
+bool intro__executor_is_parents(const struct intro_executor *executor);
+/* How many forks led to this process, since main. */
+uint32_t intro__forks(void);
+
 void intro__numbered_name(const char *pool, unsigned index, char *name, size_t size);
 /* "pool/3"; `size` small cuts the pool's part, never the number. */
 void intro__worker_name(const struct intro_executor *executor, unsigned index, char *name,

@@ -65,6 +65,7 @@ struct entry {
 
 struct intro_periodic {
 	char name[INTRO__NAME_BYTES];
+	uint32_t forks; /* of the process that made it */
 	struct intro_executor *executor;
 	bool owns_executor;
 	enum intro_periodic_schedule schedule;
@@ -87,6 +88,12 @@ struct intro_periodic {
 
 /* Whose task this thread is in. */
 static __thread struct intro_periodic *inside __attribute__((tls_model("initial-exec")));
+
+/* In a forked child nobody schedules, and the lock may be held by a thread that is not there. */
+static bool is_parents(const struct intro_periodic *p)
+{
+	return p->forks != intro__forks();
+}
 
 static uint64_t next_random(struct intro_periodic *p)
 {
@@ -370,6 +377,7 @@ struct intro_periodic *intro_periodic_new(const struct intro_periodic_options *g
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;
+	p->forks = intro__forks();
 	snprintf(p->name, sizeof(p->name), "%s",
 		 options.name && *options.name ? options.name : "periodic");
 	p->schedule = options.schedule;
@@ -460,6 +468,8 @@ int intro_periodic_add(struct intro_periodic *p, const struct intro_periodic_tas
 	struct entry *e;
 	int ret;
 
+	if (is_parents(p))
+		return -ESHUTDOWN;
 	ret = intro__options_take(&task, sizeof(task), given);
 	if (ret)
 		return ret;
@@ -484,6 +494,8 @@ int intro_periodic_start(struct intro_periodic *p, unsigned flags)
 
 	if (flags & ~(unsigned)(INTRO_PERIODIC_ALLOW_EMPTY | INTRO_PERIODIC_STOP_IF_EMPTY))
 		return -EINVAL;
+	if (is_parents(p))
+		return -ESHUTDOWN;
 	pthread_mutex_lock(&p->lock);
 	if (p->life != LIFE_NEW)
 		err = -EALREADY;
@@ -509,6 +521,8 @@ int intro_periodic_stop(struct intro_periodic *p)
 {
 	int err;
 
+	if (is_parents(p))
+		return -ESHUTDOWN;
 	pthread_mutex_lock(&p->lock);
 	err = p->life == LIFE_NEW ? -EINVAL : 0;
 	if (!err)
@@ -523,6 +537,8 @@ int intro_periodic_wait(struct intro_periodic *p, int64_t timeout_ns)
 	int64_t deadline = intro__deadline(timeout_ns);
 	int err = 0;
 
+	if (is_parents(p))
+		return -ESHUTDOWN;
 	pthread_mutex_lock(&p->lock);
 	if (p->life == LIFE_NEW)
 		err = -EINVAL;
@@ -559,6 +575,8 @@ int intro_periodic_reset(struct intro_periodic *p)
 {
 	int err;
 
+	if (is_parents(p))
+		return -ESHUTDOWN;
 	pthread_mutex_lock(&p->lock);
 	err = p->life == LIFE_RUNS ? -EBUSY : 0;
 	pthread_mutex_unlock(&p->lock);
@@ -579,7 +597,7 @@ int intro_periodic_reset(struct intro_periodic *p)
 
 void intro_periodic_free(struct intro_periodic *p)
 {
-	if (!p)
+	if (!p || is_parents(p))
 		return;
 	intro_periodic_stop(p);
 	intro_periodic_wait(p, INTRO_FOREVER);
@@ -598,6 +616,8 @@ unsigned intro_periodic_count(struct intro_periodic *p)
 {
 	unsigned n;
 
+	if (is_parents(p))
+		return 0;
 	pthread_mutex_lock(&p->lock);
 	n = p->n;
 	pthread_mutex_unlock(&p->lock);
@@ -609,6 +629,8 @@ int intro_periodic_watch(struct intro_periodic *p, unsigned task,
 {
 	int err = -ENOENT;
 
+	if (is_parents(p))
+		return -ESHUTDOWN;
 	pthread_mutex_lock(&p->lock);
 	if (task < p->n) {
 		const struct entry *e = p->entries[task];

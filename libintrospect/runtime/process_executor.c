@@ -301,6 +301,8 @@ void intro__process_executor_terminate(struct intro_executor *executor)
 {
 	struct process_pool *pool = pool_of(executor);
 
+	if (intro__executor_is_parents(executor))
+		return;
 	pthread_mutex_lock(&pool->lock);
 	pool->closed = true;
 	pool->terminated = true;

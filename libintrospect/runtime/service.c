@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "executor_private.h"
 #include "futex.h"
 #include "marks_private.h"
 #include "options.h"
@@ -56,6 +57,7 @@ enum life { LIFE_NEW, LIFE_RUNS, LIFE_OVER };
 
 struct intro_service_manager {
 	struct intro_service_manager_options options;
+	uint32_t forks; /* of the process that made it */
 	struct service *services;
 	unsigned n;
 	int event;   /* eventfd: look at what is asked for */
@@ -73,6 +75,12 @@ struct intro_service_manager {
 	enum life state;
 	bool ask_stop, ask_fast, ask_reload;
 };
+
+/* In a worker: the manager's descriptors are closed there, and their numbers those of others. */
+static bool is_parents(const struct intro_service_manager *m)
+{
+	return m->forks != intro__forks();
+}
 
 static void wake(struct intro_service_manager *m)
 {
@@ -472,6 +480,8 @@ int intro_service_manager_run(struct intro_service_manager *m)
 {
 	int err = 0, ret;
 
+	if (is_parents(m))
+		return -ESHUTDOWN;
 	pthread_mutex_lock(&m->lock);
 	if (!m->n)
 		err = -EINVAL;
@@ -525,6 +535,7 @@ intro_service_manager_new(const struct intro_service_manager_options *given)
 	if (!m)
 		return NULL;
 	m->options = options;
+	m->forks = intro__forks();
 	snprintf(m->notify, sizeof(m->notify), "%s", path ? path : "");
 	m->signals = m->life[0] = m->life[1] = -1;
 	pthread_mutex_init(&m->lock, NULL);
@@ -542,7 +553,7 @@ void intro_service_manager_free(struct intro_service_manager *m)
 {
 	int fds[3];
 
-	if (!m)
+	if (!m || is_parents(m))
 		return;
 	for (unsigned i = 0; i < m->n; i++) {
 		intro__pool_release(m->services[i].pool);
@@ -567,6 +578,8 @@ int intro_service_manager_add(struct intro_service_manager *m, const struct intr
 	bool runs;
 	int err;
 
+	if (is_parents(m))
+		return -ESHUTDOWN;
 	err = intro__options_take(&config, sizeof(config), given);
 	if (err)
 		return err;
@@ -596,6 +609,8 @@ int intro_service_manager_add(struct intro_service_manager *m, const struct intr
 
 void intro_service_manager_stop(struct intro_service_manager *m, bool fast)
 {
+	if (is_parents(m))
+		return;
 	pthread_mutex_lock(&m->lock);
 	m->ask_stop = true;
 	m->ask_fast |= fast;
@@ -605,6 +620,8 @@ void intro_service_manager_stop(struct intro_service_manager *m, bool fast)
 
 void intro_service_manager_reload(struct intro_service_manager *m)
 {
+	if (is_parents(m))
+		return;
 	pthread_mutex_lock(&m->lock);
 	m->ask_reload = true;
 	pthread_mutex_unlock(&m->lock);
@@ -614,6 +631,8 @@ void intro_service_manager_reload(struct intro_service_manager *m)
 int intro_service_manager_reconfigure(struct intro_service_manager *m, unsigned service,
 				      unsigned workers)
 {
+	if (is_parents(m))
+		return -ESHUTDOWN;
 	if (service >= m->n)
 		return -ENOENT;
 	if (workers > WORKERS_MAX)
@@ -627,5 +646,7 @@ int intro_service_manager_reconfigure(struct intro_service_manager *m, unsigned 
 
 int intro_service_manager_workers(struct intro_service_manager *m, unsigned service)
 {
+	if (is_parents(m))
+		return -ESHUTDOWN;
 	return service < m->n ? m->services[service].alive : -ENOENT;
 }

@@ -7,6 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <introspect/periodic.h>
+#include <introspect/process_pool.h>
+
 static int nothing(struct intro_call *call)
 {
 	return 0;
@@ -89,12 +92,102 @@ static void processes_stay_with_the_parent(void **state)
 	assert_int_equal(count_children(), 0);
 }
 
+static void expect_good_child(int (*fn)(void *), void *arg)
+{
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (!child) {
+		alarm(20);
+		_exit(fn(arg));
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static int pool_in_child(void *arg)
+{
+	struct intro_process_pool *pool = arg;
+	struct intro_future f;
+	char item = 0;
+
+	intro_future_init(&f);
+	if (intro_process_pool_apply_async(pool, &f, nothing, NULL, 0) != -ESHUTDOWN ||
+	    intro_process_pool_map(pool, nothing, &item, 1, 1, 1, INTRO_FOREVER, done, NULL) !=
+		    -ESHUTDOWN)
+		return 1;
+	if (intro_process_pool_imap(pool, nothing, &item, 1, 1, 1) || errno != ESHUTDOWN)
+		return 2;
+	intro_process_pool_terminate(pool);
+	if (intro_process_pool_join(pool))
+		return 3;
+	intro_process_pool_free(pool);
+	return 0;
+}
+
+/* Whose terminate is not the parent's. */
+static void process_pools_stay_with_the_parent(void **state)
+{
+	struct intro_process_pool_options options = {.size = sizeof(options), .workers = 2};
+	struct intro_process_pool *pool = intro_process_pool_new(&options);
+	struct intro_future f;
+
+	assert_non_null(pool);
+	expect_good_child(pool_in_child, pool);
+	intro_future_init(&f);
+	assert_int_equal(intro_process_pool_apply(pool, &f, nothing, NULL, 0, NULL), 0);
+	intro_future_destroy(&f);
+	intro_process_pool_free(pool);
+	assert_int_equal(count_children(), 0);
+}
+
+static int periodic_in_child(void *arg)
+{
+	struct intro_periodic_task task = {.size = sizeof(task), .fn = nothing, .spacing_ns = MSEC};
+	struct intro_periodic_watch watch;
+	struct intro_periodic *worker = arg;
+
+	if (intro_periodic_add(worker, &task) != -ESHUTDOWN ||
+	    intro_periodic_start(worker, 0) != -ESHUTDOWN ||
+	    intro_periodic_stop(worker) != -ESHUTDOWN || intro_periodic_reset(worker) != -ESHUTDOWN)
+		return 1;
+	if (intro_periodic_wait(worker, INTRO_FOREVER) != -ESHUTDOWN ||
+	    intro_periodic_watch(worker, 0, &watch) != -ESHUTDOWN || intro_periodic_count(worker))
+		return 2;
+	intro_periodic_free(worker);
+	return 0;
+}
+
+static void periodic_workers_stay_with_the_parent(void **state)
+{
+	struct intro_periodic_options options = {.size = sizeof(options)};
+	struct intro_periodic_task task = {.size = sizeof(task), .fn = nothing, .spacing_ns = MSEC};
+	struct intro_periodic *worker = intro_periodic_new(&options);
+	struct intro_periodic_watch watch;
+	uint64_t before;
+
+	assert_non_null(worker);
+	assert_int_equal(intro_periodic_add(worker, &task), 0);
+	assert_int_equal(intro_periodic_start(worker, 0), 0);
+	expect_good_child(periodic_in_child, worker);
+	assert_int_equal(intro_periodic_watch(worker, 0, &watch), 0);
+	before = watch.runs;
+	do {
+		sleep_ms(1);
+		assert_int_equal(intro_periodic_watch(worker, 0, &watch), 0);
+	} while (watch.runs == before);
+	intro_periodic_free(worker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(threads_stay_with_the_parent),
 		cmocka_unit_test(of_dynamic_pools_too),
 		cmocka_unit_test(processes_stay_with_the_parent),
+		cmocka_unit_test(process_pools_stay_with_the_parent),
+		cmocka_unit_test(periodic_workers_stay_with_the_parent),
 	};
 
 	private_area();

@@ -3,6 +3,7 @@
 #include "rt_support.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -450,6 +451,41 @@ static void a_worker_knows(void **state)
 	assert_int_equal(shared->deaths, 1);
 }
 
+/* Where the descriptors of the manager were there may be others of the worker's. */
+static int uses_the_manager(struct intro_service_worker *worker)
+{
+	int fds[16], left = 0;
+	char c;
+
+	for (int i = 0; i < 16; i += 2)
+		if (pipe(&fds[i]) || fcntl(fds[i], F_SETFL, O_NONBLOCK))
+			return 1;
+	intro_service_manager_stop(manager, false);
+	intro_service_manager_reload(manager);
+	shared->result = intro_service_manager_reconfigure(manager, 0, 9) == -ESHUTDOWN &&
+			 intro_service_manager_workers(manager, 0) == -ESHUTDOWN &&
+			 intro_service_manager_add(manager, SERVICE(0)) == -ESHUTDOWN &&
+			 intro_service_manager_run(manager) == -ESHUTDOWN;
+	intro_service_manager_free(manager);
+	for (int i = 0; i < 16; i += 2)
+		left += read(fds[i], &c, 1) >= 0 || errno != EAGAIN;
+	shared->result -= left;
+	shared->running++;
+	intro_service_wait(worker, INTRO_FOREVER);
+	return 0;
+}
+
+static void the_manager_is_not_in_its_workers(void **state)
+{
+	pid_t pid = manage(OPTIONS(0), SERVICE(.run = uses_the_manager));
+
+	until(&shared->running, 1);
+	assert_int_equal(shared->result, 1);
+	kill(pid, SIGTERM);
+	ended_well(pid);
+	assert_int_equal(shared->births, 1);
+}
+
 static int returns(struct intro_service_worker *worker)
 {
 	shared->runs_ended++;
@@ -561,6 +597,7 @@ int main(void)
 		TEST(a_killed_worker_is_replaced),
 		TEST(reconfigured_while_it_runs),
 		TEST(a_worker_knows),
+		TEST(the_manager_is_not_in_its_workers),
 		TEST(one_with_nothing_to_do_waits),
 		TEST(tells_systemd),
 		TEST(misuse),

@@ -26,6 +26,9 @@
  * too, but free and wait. Ownership: the worker copies the options, a task's struct and its name;
  * what `arg` points to stays the caller's and must stay (a process pool: is copied by add).
  *
+ * In a forked child the parent's worker is there no more: its functions give -ESHUTDOWN (count: 0),
+ * free does nothing.
+ *
  * Where it differs from futurist: start returns, instead of running the loop in its caller;
  * NEVER_AGAIN is a return value; `waited_ns` counts from the moment when a run was due, so it
  * also has the wait behind another task; overruns are counted.

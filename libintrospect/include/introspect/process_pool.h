@@ -24,6 +24,9 @@
  * A worker that is forked later is a copy of the program as it is then, locks which other threads
  * hold included: what tasks use should not depend on those.
  *
+ * In a forked child the parent's pool is there no more: what is submitted gets -ESHUTDOWN, the
+ *other functions leave the parent's workers alone. Iterators of it are not to be used there.
+ *
  * The pool is RUNNING, then closed or terminated, then joined. Thread-safety: every function may
  * be called from any thread, but new and free. Callbacks of futures run in the pool's manager
  * thread; they may not join.

@@ -40,7 +40,8 @@
  * called from a second one; a worker that was told to end waits for `run`.
  *
  * Thread-safety: stop, reload, reconfigure and workers may be called from any thread, and from
- * hooks; all else from the one that calls run.
+ * hooks; all else from the one that calls run. In a worker, as in any forked child, the manager is
+ * there no more: its functions give -ESHUTDOWN, or do nothing.
  */
 #include <stdbool.h>
 #include <stddef.h>
