@@ -191,8 +191,8 @@ vm-shell: all ## a shell in that machine; TOPOLOGY=single, pair, one, two, four,
 	$(Q)$(MAKE) --no-print-directory vm-module
 	$(Q)tests/vm/vm.py shell --topology $(or $(TOPOLOGY),two)
 STRESS_SECONDS ?= 60
-STRESS := $(addprefix tests/unit/,test_rt_stress test_rt_stress_mix)
-stress: ## the random stress tests of the runtime, STRESS_SECONDS (60) each, as they are and under ThreadSanitizer
+STRESS := $(addprefix tests/unit/,test_rt_stress test_rt_stress_mix test_rt_full)
+stress: ## the stress tests of the runtime, STRESS_SECONDS (60) each, queues that are full twice that, as they are and under ThreadSanitizer
 	$(Q)$(MAKE) --no-print-directory $(addprefix build/,$(STRESS))
 	$(Q)$(MAKE) --no-print-directory VARIANT=tsan $(addprefix build/tsan/,$(STRESS))
 	$(Q)INTRO_STRESS_SECONDS=$(STRESS_SECONDS) TEST_TIMEOUT=$$(($(STRESS_SECONDS) + 300)) \
