@@ -26,6 +26,9 @@
  * do nothing; futures of theirs that were not done will not be, and are not to be waited for or
  * destroyed. (Python's would take work that nobody does.)
  *
+ * At exit nobody waits for a pool that was not freed (Python's run what is queued): futures are the
+ * program's own memory, and those on main's stack are gone then.
+ *
  * A process pool forks its workers in new, from a thread of its own ("<name>/mgr"), in which
  * callbacks run as well. What a worker is:
  *   - a copy of the program as it was at new: functions must be known then (a library
