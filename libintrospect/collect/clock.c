@@ -13,7 +13,7 @@
 /* Of a pair's reads the quickest is kept: the TSC was read within it, at an unknown moment. */
 #define TRIES 4
 
-static uint64_t monotonic(void)
+uint64_t intro__now(void)
 {
 	struct timespec now;
 
@@ -78,9 +78,9 @@ uint64_t intro__clock_sample(struct intro__clock *clock)
 	unsigned int at = clock->pairs % INTRO__CLOCK_PAIRS;
 
 	if (!clock->tsc)
-		return monotonic();
+		return intro__now();
 	for (int i = 0; i < TRIES; i++) {
-		uint64_t before = ticks_now(), now = monotonic(), after = ticks_now();
+		uint64_t before = ticks_now(), now = intro__now(), after = ticks_now();
 
 		if (after - before >= best)
 			continue;

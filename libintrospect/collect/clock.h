@@ -19,6 +19,8 @@ struct intro__clock {
 	} pair[INTRO__CLOCK_PAIRS];
 };
 
+/* CLOCK_MONOTONIC, ns. */
+uint64_t intro__now(void);
 /* The TSC is used if the kernel itself keeps time by it and the CPU says that it runs evenly. */
 void intro__clock_init(struct intro__clock *clock);
 /* Takes a pair and returns the time now, in ns. */

@@ -23,14 +23,6 @@
 #define FIND_MOST_NS 5000000
 #define MAPS_LINES_MOST 20000
 
-static uint64_t monotonic(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
-
 static bool same(const struct file_id *a, const struct file_id *b)
 {
 	return a->dev == b->dev && a->ino == b->ino;
@@ -216,7 +208,7 @@ int intro__marks_find(struct intro__marks *marks, pid_t root)
 {
 	pid_t *pids;
 	long n = intro__procs_tree(root, &pids), i;
-	uint64_t begin = monotonic();
+	uint64_t begin = intro__now();
 
 	if (n < 0)
 		return n;
@@ -226,7 +218,7 @@ int intro__marks_find(struct intro__marks *marks, pid_t root)
 			continue;
 		search(marks, pids[i]);
 		marks->find_next = pids[i] + 1;
-		if (monotonic() - begin > FIND_MOST_NS)
+		if (intro__now() - begin > FIND_MOST_NS)
 			break;
 	}
 	if (marks->busy > marks->stats.busy)

@@ -17,14 +17,6 @@
 
 #include "collect/session_internal.h"
 
-uint64_t intro__now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
-
 double intro__cpu_s(void)
 {
 	struct timespec used;

@@ -11,6 +11,7 @@
 #include <introspect/topology.h>
 #include <introspect/trace.h>
 
+#include "collect/clock.h"
 #include "collect/launch.h"
 #include "collect/marks.h"
 #include "collect/source.h"
@@ -33,11 +34,11 @@ struct intro_session {
 	struct intro_trace_writer_stats written;
 	double cpu_before_s, tracer_cpu_s; /* of the thread: when run began; in run */
 	struct intro__reason why;
+	struct intro__reason cut; /* why the source went away before its time; "": it did not */
 };
 
 int intro__meta_begin(struct intro_session *session);
 int intro__meta_end(struct intro_session *session);
-uint64_t intro__now(void);
 /* CPU time of the calling thread. */
 double intro__cpu_s(void);
 
