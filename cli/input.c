@@ -91,14 +91,19 @@ static struct intro_trace *open_trace(const char *path, int *status)
 	return NULL;
 }
 
-static int say_damage(const char *path, const struct intro_trace_damage *damage)
+static int say_damage(const char *path, const struct intro_report_trace *trace)
 {
+	const struct intro_trace_damage *damage = &trace->damage;
 	bool bad = damage->bad_chunks || damage->bad_bytes || damage->bad_records;
 	char what[320] = "";
 	size_t used = 0;
 
-	if (!damage->truncated && !bad)
+	if (!damage->truncated && !bad && !*trace->cut)
 		return CLI_OK;
+	if (*trace->cut)
+		cli_error("%s was cut short: %s", path, trace->cut);
+	if (!damage->truncated && !bad)
+		return CLI_DAMAGED;
 	if (damage->truncated)
 		used += (size_t)snprintf(what, sizeof(what), "its end is missing%s",
 					 bad ? ", and " : "");
@@ -161,7 +166,7 @@ struct intro_report *cli_report_load(const char *path, const struct intro_report
 	*status = report ? CLI_OK : CLI_FAILED;
 	cli_progress_end(&load.progress);
 	if (report)
-		*status = say_damage(used, &report->trace.damage);
+		*status = say_damage(used, &report->trace);
 	else
 		cli_error("%s: %s", used, strerror(errno));
 	intro_trace_free(trace);

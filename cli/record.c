@@ -179,11 +179,14 @@ static int status_of(int error, bool running_command)
 	return CLI_FAILED;
 }
 
-/* Failures of the disk leave a file that is worth keeping; others happened before the first event.
+/*
+ * Failures of the disk, and a module that was taken away, leave a file that is worth keeping;
+ * others happened before the first event.
  */
 static bool is_worth_keeping(int error, const struct intro_session_stats *stats)
 {
-	return (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO) &&
+	return (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO ||
+		error == ENODEV) &&
 	       stats->events + stats->marks > 0;
 }
 

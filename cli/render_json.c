@@ -281,6 +281,8 @@ static struct json_object *trace_object(const struct intro_report_trace *trace)
 	add_u64(object, "cpus", trace->cpus);
 	add_u64(object, "nodes", trace->nodes);
 	add_text(object, "command", trace->command ? trace->command : "");
+	if (trace->cut && *trace->cut)
+		add_text(object, "cut", trace->cut);
 	if (trace->tracer_cpu_s >= 0)
 		json_object_object_add(object, "tracer_cpu_s",
 				       json_object_new_double(trace->tracer_cpu_s));

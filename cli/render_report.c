@@ -28,6 +28,13 @@ static void print_damage(const struct render *render, const struct intro_report_
 	const char *bad = render_colour(render, COLOUR_BAD);
 	const char *none = render_colour(render, COLOUR_NONE);
 
+	char text[400];
+
+	if (trace->cut && *trace->cut) {
+		text_escape(text, sizeof(text), trace->cut, strlen(trace->cut), render->utf8);
+		text_fit(text, RENDER_COLUMNS - 13, render->utf8);
+		fprintf(render->out, "%sCut short:%s %s.\n", bad, none, text);
+	}
 	if (damage->truncated)
 		fprintf(render->out,
 			"%sThe end of the trace is missing.%s What was open there is "

@@ -5,7 +5,7 @@
  * compat.h - all that differs between kernels and architectures. Nothing else of the module looks
  * at a version or at a configuration. Written for Linux 6.1 and later.
  */
-#include <linux/mm.h>
+#include <linux/eventfd.h>
 #include <linux/sched.h>
 #include <linux/thread_info.h>
 #include <linux/version.h>
@@ -21,12 +21,11 @@
 #define TASK_STOPPED_OR_TRACED (__TASK_STOPPED | __TASK_TRACED)
 #endif
 
-/* Linux 6.3 made vm_flags writable by function only. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
-static inline void vm_flags_mod(struct vm_area_struct *vma, unsigned long set, unsigned long clear)
-{
-	vma->vm_flags = (vma->vm_flags | set) & ~clear;
-}
+/* Linux 6.8: an eventfd is told of one event at a time. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define event_tell(event) eventfd_signal(event, 1)
+#else
+#define event_tell(event) eventfd_signal(event)
 #endif
 
 /* Linux 6.16: sched_process_exit says whether the process dies with this thread. */

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * device.c - /dev/introspect: what the reader may ask, checked (introspect/device.h).
+ * device.c - /proc/introspect: what the reader may ask, checked (introspect/device.h).
+ *
+ * A file of /proc and no device node, as it can be taken away while it is open: calls of an open
+ * file go by way of the kernel, which lets none begin once the file is being removed, waits for
+ * those under way, and then releases it for each who has it open. A device node would keep the
+ * module.
  */
+#include <linux/capability.h>
+#include <linux/err.h>
+#include <linux/file.h>
 #include <linux/fs.h>
-#include <linux/miscdevice.h>
-#include <linux/mm.h>
-#include <linux/module.h>
-#include <linux/poll.h>
+#include <linux/minmax.h>
+#include <linux/proc_fs.h>
 #include <linux/uaccess.h>
-#include <linux/vmalloc.h>
 
 #include "device.h"
 #include "session.h"
@@ -16,8 +21,11 @@
 /* Bit 0: somebody has it open. */
 static unsigned long taken;
 
+/* The mode of the file says nothing in a container, whose root has our /proc and not our rights. */
 static int device_open(struct inode *inode, struct file *file)
 {
+	if (!perfmon_capable())
+		return -EPERM;
 	if (test_and_set_bit_lock(0, &taken))
 		return -EBUSY;
 	file->private_data = session_new();
@@ -27,7 +35,7 @@ static int device_open(struct inode *inode, struct file *file)
 	return -ENOMEM;
 }
 
-/* A mapping keeps the file, so the last of descriptor and mappings is gone. */
+/* By the reader's end, or by the module's: once, and when no other call is under way. */
 static int device_release(struct inode *inode, struct file *file)
 {
 	session_free(file->private_data);
@@ -48,14 +56,27 @@ static long device_version(void __user *argument)
 static long device_setup(struct session *session, void __user *argument)
 {
 	struct intro_device_setup setup;
-	int error;
+	struct file *memory;
+	int fd;
 
 	if (copy_from_user(&setup, argument, sizeof(setup)))
 		return -EFAULT;
-	error = session_setup(session, &setup);
-	if (!error && copy_to_user(argument, &setup, sizeof(setup)))
-		error = -EFAULT;
-	return error;
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	memory = session_setup(session, &setup);
+	if (IS_ERR(memory)) {
+		put_unused_fd(fd);
+		return PTR_ERR(memory);
+	}
+	setup.memory = fd;
+	if (copy_to_user(argument, &setup, sizeof(setup))) {
+		put_unused_fd(fd);
+		fput(memory);
+		return -EFAULT;
+	}
+	fd_install(fd, memory);
+	return 0;
 }
 
 static long device_target(struct session *session, unsigned long tid)
@@ -137,80 +158,22 @@ static ssize_t device_read(struct file *file, char __user *to, size_t bytes, lof
 	return result;
 }
 
-static __poll_t device_poll(struct file *file, poll_table *wait)
-{
-	struct session *session = file->private_data;
-
-	poll_wait(file, &session->readable, wait);
-	if (session_is_readable(session))
-		return EPOLLIN | EPOLLRDNORM;
-	schedule_delayed_work(&session->look, 1);
-	return 0;
-}
-
-/* Rings do not move, and live as long as the file, which the mapping keeps. */
-static vm_fault_t device_fault(struct vm_fault *fault)
-{
-	struct session *session = fault->vma->vm_private_data;
-	u64 offset = (u64)fault->pgoff << PAGE_SHIFT;
-	u64 cpu = div64_u64(offset, session->stride);
-	struct page *page;
-
-	if (cpu >= nr_cpu_ids || !session->rings[cpu])
-		return VM_FAULT_SIGBUS;
-	page = vmalloc_to_page(session->rings[cpu] + (offset - cpu * session->stride));
-	if (!page)
-		return VM_FAULT_SIGBUS;
-	get_page(page);
-	fault->page = page;
-	return 0;
-}
-
-static const struct vm_operations_struct device_vm_ops = {
-	.fault = device_fault,
-};
-
-static int device_mmap(struct file *file, struct vm_area_struct *vma)
-{
-	struct session *session = file->private_data;
-
-	/* pairs with session_setup: the rings are there when it says so */
-	if (!smp_load_acquire(&session->ready))
-		return -ENODATA;
-	if (!(vma->vm_flags & VM_SHARED) || vma->vm_flags & VM_EXEC)
-		return -EINVAL;
-	if (vma->vm_pgoff + vma_pages(vma) > (session->stride >> PAGE_SHIFT) * nr_cpu_ids)
-		return -EINVAL;
-	vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYEXEC);
-	vma->vm_private_data = session;
-	vma->vm_ops = &device_vm_ops;
-	return 0;
-}
-
-static const struct file_operations device_operations = {
-	.owner = THIS_MODULE, /* the module stays while the device is open or mapped */
-	.open = device_open,
-	.release = device_release,
-	.unlocked_ioctl = device_ioctl,
-	.compat_ioctl = compat_ptr_ioctl,
-	.read = device_read,
-	.poll = device_poll,
-	.mmap = device_mmap,
-};
-
-static struct miscdevice device = {
-	.minor = MISC_DYNAMIC_MINOR,
-	.name = "introspect",
-	.mode = 0600,
-	.fops = &device_operations,
+static const struct proc_ops device_operations = {
+	.proc_open = device_open,
+	.proc_release = device_release,
+	.proc_ioctl = device_ioctl,
+#ifdef CONFIG_COMPAT
+	.proc_compat_ioctl = device_ioctl,
+#endif
+	.proc_read = device_read,
 };
 
 int introspect_device_add(void)
 {
-	return misc_register(&device);
+	return proc_create(INTRO_DEVICE_NAME, 0600, NULL, &device_operations) ? 0 : -ENOMEM;
 }
 
 void introspect_device_remove(void)
 {
-	misc_deregister(&device);
+	remove_proc_entry(INTRO_DEVICE_NAME, NULL);
 }

@@ -2,10 +2,10 @@
 /*
  * session.c - the life of a recording.
  */
+#include <linux/ktime.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
-#include <linux/topology.h>
 #include <linux/vmalloc.h>
 
 #include "session.h"
@@ -16,20 +16,22 @@
 #define LOOK_EVERY_MS 10
 #define READABLE_PART 4
 
-bool session_is_readable(struct session *session)
+static struct intro_ring *ring_of(const struct session *session, u32 cpu)
 {
-	u64 used;
+	return session->rings.at + cpu * session->stride;
+}
+
+/* Whether some ring is a quarter full, as the reader sees it: what it makes of its own tail is its
+ * own affair. */
+static bool is_readable(const struct session *session)
+{
 	int cpu;
 
-	/* pairs with session_setup: the rings are there when it says so */
-	if (!smp_load_acquire(&session->ready))
-		return false;
 	for_each_possible_cpu(cpu) {
-		const struct intro_ring *ring = session->rings[cpu];
+		const struct intro_ring *ring = ring_of(session, cpu);
 
-		/* as the reader sees it: what it makes of its own tail is its own affair */
-		used = READ_ONCE(ring->head) - READ_ONCE(ring->tail);
-		if (used >= (session->mask + 1) / READABLE_PART)
+		if (READ_ONCE(ring->head) - READ_ONCE(ring->tail) >=
+		    (session->mask + 1) / READABLE_PART)
 			return true;
 	}
 	return false;
@@ -39,12 +41,9 @@ static void look(struct work_struct *work)
 {
 	struct session *session = container_of(work, struct session, look.work);
 
-	if (!wq_has_sleeper(&session->readable))
-		return;
-	if (session_is_readable(session))
-		wake_up_interruptible(&session->readable);
-	else
-		schedule_delayed_work(&session->look, msecs_to_jiffies(LOOK_EVERY_MS));
+	if (is_readable(session))
+		event_tell(session->event);
+	schedule_delayed_work(&session->look, msecs_to_jiffies(LOOK_EVERY_MS));
 }
 
 struct session *session_new(void)
@@ -54,25 +53,36 @@ struct session *session_new(void)
 	if (!session)
 		return NULL;
 	mutex_init(&session->mutex);
-	init_waitqueue_head(&session->readable);
 	INIT_DELAYED_WORK(&session->look, look);
 	return session;
 }
 
 static void free_memory(struct session *session)
 {
-	u32 cpu;
-
-	for (cpu = 0; session->rings && cpu < nr_cpu_ids; cpu++)
-		vfree(session->rings[cpu]);
-	kfree(session->rings);
-	session->rings = NULL;
+	memory_put(&session->rings);
 	free_percpu(session->writers);
 	session->writers = NULL;
 	vfree(session->targets);
 	vfree(session->known);
 	vfree(session->waiting);
 	session->targets = session->known = session->waiting = NULL;
+	if (session->event)
+		eventfd_ctx_put(session->event);
+	session->event = NULL;
+}
+
+/* To a reader that did not end it itself. */
+static void tell_end(struct session *session)
+{
+	u64 now = ktime_get_mono_fast_ns();
+	u32 cpu;
+
+	/* pairs with the reader's load: who sees it sees all that there will ever be in that ring
+	 */
+	for (cpu = 0; session->ready && cpu < nr_cpu_ids; cpu++)
+		smp_store_release(&ring_of(session, cpu)->ended, now);
+	if (session->event)
+		event_tell(session->event);
 }
 
 void session_free(struct session *session)
@@ -80,31 +90,10 @@ void session_free(struct session *session)
 	if (!session)
 		return;
 	session_stop(session);
-	cancel_delayed_work_sync(&session->look);
+	tell_end(session);
 	kvfree(session->snapshot);
 	free_memory(session);
 	kfree(session);
-}
-
-/* A number below nr_cpu_ids that is no CPU's has a ring too, so that the mapping has no hole. */
-static int alloc_rings(struct session *session)
-{
-	u32 cpu;
-
-	session->rings = kcalloc(nr_cpu_ids, sizeof(*session->rings), GFP_KERNEL);
-	if (!session->rings)
-		return -ENOMEM;
-	for (cpu = 0; cpu < nr_cpu_ids; cpu++) {
-		bool possible = cpu_possible(cpu);
-		int node = possible ? cpu_to_node(cpu) : NUMA_NO_NODE;
-
-		session->rings[cpu] = vzalloc_node(session->stride, node);
-		if (!session->rings[cpu])
-			return -ENOMEM;
-		if (possible)
-			per_cpu_ptr(session->writers, cpu)->ring = session->rings[cpu];
-	}
-	return 0;
 }
 
 static int alloc_memory(struct session *session)
@@ -116,7 +105,36 @@ static int alloc_memory(struct session *session)
 	if (!session->writers || !session->targets || !session->known || !session->waiting)
 		return -ENOMEM;
 	bit_put(session->known, 0); /* the idle tasks need no introduction */
-	return alloc_rings(session);
+	return 0;
+}
+
+static int take_event(struct session *session, int fd)
+{
+	struct eventfd_ctx *event = fd == -1 ? NULL : eventfd_ctx_fdget(fd);
+
+	if (IS_ERR(event))
+		return PTR_ERR(event);
+	session->event = event;
+	return 0;
+}
+
+/* A number below nr_cpu_ids that is no CPU's has a ring too, so that the mapping has no hole. */
+static struct file *alloc_all(struct session *session, int event)
+{
+	struct file *file = ERR_PTR(-ENOMEM);
+	int cpu, error = take_event(session, event);
+
+	if (!error)
+		error = alloc_memory(session);
+	if (!error)
+		file = memory_get(&session->rings, nr_cpu_ids, session->stride);
+	if (error || IS_ERR(file)) {
+		free_memory(session);
+		return error ? ERR_PTR(error) : file;
+	}
+	for_each_possible_cpu(cpu)
+		per_cpu_ptr(session->writers, cpu)->ring = ring_of(session, cpu);
+	return file;
 }
 
 static u64 ring_bytes(u64 wanted)
@@ -131,36 +149,33 @@ static u64 ring_bytes(u64 wanted)
 	return bytes * nr_cpu_ids > most ? 0 : bytes;
 }
 
-int session_setup(struct session *session, struct intro_device_setup *setup)
+struct file *session_setup(struct session *session, struct intro_device_setup *setup)
 {
 	u64 bytes = setup->ring_bytes;
-	int error;
+	struct file *file;
 
 	if (session->ready)
-		return -EBUSY;
+		return ERR_PTR(-EBUSY);
 	if (setup->abi != INTRO_ABI_VERSION)
-		return -EPROTO;
+		return ERR_PTR(-EPROTO);
 	if (setup->flags & ~INTRO_DEVICE_WHOLE_SYSTEM || setup->reserved ||
 	    (bytes && (!is_power_of_2(bytes) || bytes < INTRO_DEVICE_RING_LEAST ||
 		       bytes > INTRO_DEVICE_RING_MOST)))
-		return -EINVAL;
+		return ERR_PTR(-EINVAL);
 	bytes = ring_bytes(bytes);
 	if (!bytes)
-		return -ENOMEM;
+		return ERR_PTR(-ENOMEM);
 	session->whole_system = setup->flags & INTRO_DEVICE_WHOLE_SYSTEM;
 	session->mask = bytes - 1;
 	session->stride = PAGE_ALIGN(bytes + sizeof(struct intro_ring) + INTRO_RING_SLACK);
-	error = alloc_memory(session);
-	if (error) {
-		free_memory(session);
-		return error;
-	}
+	file = alloc_all(session, setup->event);
+	if (IS_ERR(file))
+		return file;
 	setup->ring_bytes = bytes;
 	setup->stride = session->stride;
 	setup->cpus = nr_cpu_ids;
-	/* mmap and poll look at it without the mutex: after all that it stands for */
-	smp_store_release(&session->ready, true);
-	return 0;
+	session->ready = true;
+	return file;
 }
 
 int session_start(struct session *session)
@@ -172,8 +187,12 @@ int session_start(struct session *session)
 	if (session->started)
 		return -EBUSY;
 	error = tracepoints_attach(session);
-	session->started = !error;
-	return error;
+	if (error)
+		return error;
+	session->started = true;
+	if (session->event)
+		schedule_delayed_work(&session->look, msecs_to_jiffies(LOOK_EVERY_MS));
+	return 0;
 }
 
 void session_stop(struct session *session)
@@ -181,6 +200,7 @@ void session_stop(struct session *session)
 	if (!session->started)
 		return;
 	tracepoints_detach(session);
+	cancel_delayed_work_sync(&session->look);
 	session->started = false;
 }
 

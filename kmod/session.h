@@ -2,23 +2,24 @@
 #ifndef INTROSPECT_KMOD_SESSION_H
 #define INTROSPECT_KMOD_SESSION_H
 /*
- * session.h - one recording: its rings, its targets. Made when the device is opened, freed when
- * it is closed; the tracepoints get it as their data.
+ * session.h - one recording: its rings, its targets. Made when the file is opened, freed when
+ * it is closed or the module removed; the tracepoints get it as their data.
  *
- * Locks: `mutex` is taken by calls of the reader only, never by a tracepoint, nor by mmap or a
- * page fault, so that copying to the reader's memory under it is fine.
+ * Locks: `mutex` is taken by calls of the reader only, never by a tracepoint or the work `look`,
+ * nor in a page fault, so that copying to the reader's memory under it is fine.
  */
 #include <linux/atomic.h>
 #include <linux/bitops.h>
+#include <linux/eventfd.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/types.h>
-#include <linux/wait.h>
 #include <linux/workqueue.h>
 
 #include <introspect/device.h>
 
 #include "compat.h"
+#include "memory.h"
 
 #define TID_LIMIT (1u << 22) /* the kernel's PID_MAX_LIMIT */
 #define TID_WORDS (TID_LIMIT / BITS_PER_LONG)
@@ -49,27 +50,27 @@ struct session {
 	unsigned long *targets, *known, *waiting;
 
 	struct mutex mutex;
-	bool ready; /* the rings are there; set once, read without the mutex */
+	bool ready; /* the rings are there */
 	bool started;
 	size_t stride;
-	void **rings; /* by CPU */
+	struct memory rings; /* of `stride` bytes, by CPU */
 	u32 missing;
 
 	void *snapshot;
 	size_t snapshot_bytes, snapshot_read;
 
-	wait_queue_head_t readable;
-	struct delayed_work look;
+	struct eventfd_ctx *event; /* NULL: nobody waits */
+	struct delayed_work look;  /* between start and stop, with an event */
 };
 
 struct session *session_new(void);
+/* Tells the reader that this is the end, should it not be its own doing. */
 void session_free(struct session *session);
-int session_setup(struct session *session, struct intro_device_setup *setup);
+/* The file of the rings, for a descriptor of the reader's, or an ERR_PTR. */
+struct file *session_setup(struct session *session, struct intro_device_setup *setup);
 int session_start(struct session *session);
 void session_stop(struct session *session);
 void session_stats(struct session *session, struct intro_device_stats *stats);
-/* Whether some ring is a quarter full. */
-bool session_is_readable(struct session *session);
 
 /* Where every target is, into session->snapshot. */
 int snapshot_take(struct session *session, enum intro_snapshot_when when);

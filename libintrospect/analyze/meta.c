@@ -81,6 +81,7 @@ int intro__meta_read(const char *json, struct intro__meta *meta)
 		.source = text(root, "source"),
 		.kernel = text(root, "kernel"),
 		.command = join(member(root, "command")),
+		.cut = text(root, "cut"),
 		.cpus = small_number(member(root, "cpus")),
 		.nodes = small_number(member(root, "nodes")),
 		.start_ns = number(member(root, "start_ns")),
@@ -89,7 +90,7 @@ int intro__meta_read(const char *json, struct intro__meta *meta)
 		.tracer_cpu_s = cpu_ns ? (double)number(cpu_ns) / 1e9 : -1,
 	};
 	json_object_put(root);
-	if (!meta->source || !meta->kernel || !meta->command)
+	if (!meta->source || !meta->kernel || !meta->command || !meta->cut)
 		return -ENOMEM;
 	return 0;
 }

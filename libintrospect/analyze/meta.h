@@ -7,7 +7,7 @@
 #include <introspect/report.h>
 
 struct intro__meta {
-	char *source, *kernel, *command; /* the caller's to free; "" when not said */
+	char *source, *kernel, *command, *cut; /* the caller's to free; "" when not said */
 	unsigned cpus, nodes;
 	double tracer_cpu_s; /* below 0: not said */
 	uint64_t start_ns, end_ns, lost;

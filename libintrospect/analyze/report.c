@@ -442,6 +442,7 @@ static void take_meta(struct intro_report *report, struct intro__meta *meta)
 	report->trace.source = meta->source;
 	report->trace.kernel = meta->kernel;
 	report->trace.command = meta->command;
+	report->trace.cut = meta->cut;
 	report->trace.cpus = meta->cpus;
 	report->trace.nodes = meta->nodes;
 	report->trace.tracer_cpu_s = meta->tracer_cpu_s;
@@ -578,5 +579,6 @@ void intro_report_free(struct intro_report *report)
 	free(report->trace.source);
 	free(report->trace.kernel);
 	free(report->trace.command);
+	free(report->trace.cut);
 	free(report);
 }

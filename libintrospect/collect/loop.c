@@ -89,6 +89,13 @@ static int failed_to_write(struct intro_session *session, int error)
 	return intro__fail(&session->why, -error, "cannot write the trace: %s", strerror(-error));
 }
 
+static bool is_gone(struct intro_session *session)
+{
+	struct intro__source *source = session->source;
+
+	return source && source->ops->gone && source->ops->gone(source, &session->cut);
+}
+
 static int begin_kernel(struct intro_session *session)
 {
 	struct intro__source *source = session->source;
@@ -107,6 +114,14 @@ static int begin_kernel(struct intro_session *session)
 	return error ? failed_to_write(session, error) : 0;
 }
 
+/* Before the command runs: then there is nothing to keep. */
+static int gone_at_once(struct intro_session *session, int error)
+{
+	if (is_gone(session))
+		session->why = session->cut;
+	return error;
+}
+
 static int begin(struct intro_session *session)
 {
 	struct timespec wall;
@@ -119,8 +134,10 @@ static int begin(struct intro_session *session)
 	if (error)
 		return failed_to_write(session, error);
 	error = begin_kernel(session);
-	if (error || !session->options.argv)
-		return error;
+	if (error)
+		return gone_at_once(session, error);
+	if (!session->options.argv)
+		return 0;
 	error = intro__launch_go(&session->launch, session->options.argv[0], &session->why);
 	if (error)
 		session->exit_status = (error == -ENOENT ? 127 : 126) << 8;
@@ -235,11 +252,11 @@ static int finish(struct loop *loop)
 	if (session->marks)
 		intro__marks_stop(session->marks);
 	error = drain(loop, false);
-	if (!error && session->source) {
+	if (!error && session->source && !is_gone(session)) {
 		error = session->source->ops->snapshot(session->source, INTRO_SNAPSHOT_END,
 						       &session->sink);
 		if (error)
-			error = failed_to_write(session, error);
+			error = is_gone(session) ? 0 : failed_to_write(session, error);
 	}
 	if (session->source)
 		session->source->ops->stop(session->source);
@@ -260,7 +277,7 @@ static int record(struct loop *loop)
 		loop->deadline = intro__now() + session->options.duration_ns;
 	do {
 		error = drain(loop, false);
-	} while (!error && wait_a_while(loop) == GO_ON);
+	} while (!error && !is_gone(session) && wait_a_while(loop) == GO_ON);
 	if (!error)
 		return finish(loop);
 	if (session->source)
@@ -328,5 +345,9 @@ int intro_session_run(struct intro_session *session)
 	}
 	close(loop.signal_fd);
 	pthread_sigmask(SIG_SETMASK, &loop.before, NULL);
+	if (!error && *session->cut.text) {
+		session->why = session->cut;
+		error = -ENODEV;
+	}
 	return error;
 }

@@ -213,6 +213,8 @@ int intro__meta_end(struct intro_session *session)
 	if (session->options.argv)
 		json_object_object_add(meta, "exit_status",
 				       json_object_new_int(session->exit_status));
+	if (*session->cut.text)
+		add_text(meta, "cut", session->cut.text);
 	add_counts(session, meta);
 	if (session->source)
 		add_counted(session, meta);

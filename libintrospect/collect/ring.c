@@ -6,6 +6,7 @@
 
 #include <introspect/trace.h>
 
+#include "collect/clock.h"
 #include "collect/ring.h"
 
 void intro__ring_init(struct intro__ring *ring, void *memory, size_t size, uint32_t cpu)
@@ -137,6 +138,24 @@ static int put_open_gap(struct intro__ring *ring, const struct intro__sink *sink
 	return sink->put(sink->ctx, INTRO_STREAM_CPU(ring->cpu), &lost, sizeof(lost));
 }
 
+/* Nothing is known of the CPU from when its writer went away until now. */
+static int put_end(struct intro__ring *ring, const struct intro__sink *sink)
+{
+	uint64_t ended = __atomic_load_n(&ring->shared->ended, __ATOMIC_ACQUIRE);
+	struct intro_rec_lost lost = {
+		.rec.ts = ended > ring->last_ts ? ended : ring->last_ts,
+		.rec.kind = INTRO_KIND_LOST,
+		.rec.rows = 1,
+		.rec.cpu = ring->cpu,
+		.until_ts = intro__now(),
+	};
+
+	if (!ended || lost.until_ts <= lost.rec.ts)
+		return 0;
+	ring->last_ts = lost.rec.ts;
+	return sink->put(sink->ctx, INTRO_STREAM_CPU(ring->cpu), &lost, sizeof(lost));
+}
+
 static int put(struct intro__ring *ring, struct intro_rec *piece, long bytes,
 	       const struct intro__sink *sink)
 {
@@ -174,6 +193,8 @@ int intro__ring_drain(struct intro__ring *ring, const struct intro__sink *sink, 
 	}
 	if (!error && last)
 		error = put_open_gap(ring, sink);
+	if (!error && last)
+		error = put_end(ring, sink);
 	return error;
 }
 
@@ -218,6 +239,21 @@ int intro__rings_drain(struct intro__rings *rings, const struct intro__sink *sin
 			error = result;
 	}
 	return error;
+}
+
+uint64_t intro__rings_ended(const struct intro__rings *rings)
+{
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < rings->n; i++) {
+		/* acquire: pairs with the writer's release, after all that it wrote */
+		uint64_t ended = __atomic_load_n(&rings->of[i].shared->ended, __ATOMIC_ACQUIRE);
+
+		if (!ended)
+			return 0;
+		last = ended > last ? ended : last;
+	}
+	return last;
 }
 
 uint64_t intro__rings_lives(const struct intro__rings *rings)

@@ -42,6 +42,9 @@ void intro__rings_free(struct intro__rings *rings);
 /* As intro__source_ops.drain, generation and cpu_stats. */
 int intro__rings_drain(struct intro__rings *rings, const struct intro__sink *sink, bool last,
 		       unsigned int *fill);
+/* When their writer went away, of itself and for good: all of them are then as they stay. 0: it is
+ * there. */
+uint64_t intro__rings_ended(const struct intro__rings *rings);
 uint64_t intro__rings_lives(const struct intro__rings *rings);
 void intro__rings_stats(const struct intro__rings *rings, size_t cpu,
 			struct intro__cpu_stats *stats);

@@ -80,6 +80,11 @@ struct intro__source_ops {
 	int (*drain)(struct intro__source *source, const struct intro__sink *sink, bool last,
 		     unsigned int *fill);
 	void (*stop)(struct intro__source *source);
+	/*
+	 * When what records was taken away by somebody else, ns; 0: it is there. Nothing new
+	 * comes, calls fail, and the last drain is due. NULL: it cannot be.
+	 */
+	uint64_t (*gone)(const struct intro__source *source, struct intro__reason *why);
 	/* Counts the process births and exits seen by drain: changes mean "look again". */
 	uint64_t (*generation)(const struct intro__source *source);
 	size_t (*cpus)(const struct intro__source *source);

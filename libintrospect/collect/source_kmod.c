@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * source_kmod.c - the scheduler's events through the kernel module, /dev/introspect.
+ * source_kmod.c - the scheduler's events through the kernel module, /proc/introspect.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +38,7 @@ static int explain(struct intro__reason *why, int error)
 	case EACCES:
 		return intro__fail(why, EPERM,
 				   "no permission to open " INTRO_DEVICE_PATH ": run with sudo");
+	case ENOTTY: /* it does not know the call */
 	case EPROTO:
 		return intro__fail(why, EPROTO,
 				   "the kernel module is of another version: unload it, then build "
@@ -75,6 +76,7 @@ static int set_up(struct source_kmod *source, const struct intro__source_options
 		.abi = INTRO_ABI_VERSION,
 		.flags = options->whole_system ? INTRO_DEVICE_WHOLE_SYSTEM : 0,
 		.ring_bytes = options->ring_bytes,
+		.event = -1, /* the session comes often enough */
 	};
 	struct intro_device_version version;
 	int error;
@@ -91,8 +93,10 @@ static int set_up(struct source_kmod *source, const struct intro__source_options
 		return error;
 	source->ring_bytes = setup.ring_bytes;
 	source->numa = options->numa;
-	return intro__rings_map(&source->rings, source->fd, setup.cpus, setup.stride,
-				setup.ring_bytes);
+	error = intro__rings_map(&source->rings, setup.memory, setup.cpus, setup.stride,
+				 setup.ring_bytes);
+	close(setup.memory);
+	return error;
 }
 
 static void source_close(struct intro__source *base)
@@ -176,6 +180,16 @@ static void source_stop(struct intro__source *base)
 	ask((struct source_kmod *)base, INTRO_DEVICE_STOP, 0);
 }
 
+static uint64_t source_gone(const struct intro__source *base, struct intro__reason *why)
+{
+	uint64_t ended = intro__rings_ended(&((const struct source_kmod *)base)->rings);
+
+	if (ended)
+		intro__fail(why, ENODEV,
+			    "the module introspect was removed; the recording ends here");
+	return ended;
+}
+
 static uint64_t source_generation(const struct intro__source *base)
 {
 	return intro__rings_lives(&((const struct source_kmod *)base)->rings);
@@ -213,6 +227,7 @@ const struct intro__source_ops intro__source_kmod = {
 	.snapshot = source_snapshot,
 	.drain = source_drain,
 	.stop = source_stop,
+	.gone = source_gone,
 	.generation = source_generation,
 	.cpus = source_cpus,
 	.cpu_stats = source_cpu_stats,

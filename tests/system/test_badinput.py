@@ -164,7 +164,7 @@ def privileges():
         bad("run without privileges", 77, "run", "--", "true", program=program, user=NOBODY)
         bad("record without privileges", 77, "record", "-a", "-d", "1", program=program,
             user=NOBODY)
-    if not os.path.exists("/dev/introspect"):
+    if not os.path.exists("/proc/introspect"):
         bad("the kernel module is not loaded", 77, "run", "--source", "kmod", "--", "true")
     hide = subprocess.run(["unshare", "-m", "sh", "-c", "mount -t tmpfs none /sys/kernel/btf"],
                           capture_output=True, check=False)

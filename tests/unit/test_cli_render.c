@@ -267,6 +267,7 @@ static void fill_sample(struct sample *sample, uint64_t n, char *name)
 						    .source = name,
 						    .kernel = name,
 						    .command = name,
+						    .cut = name,
 						    .cpus = (unsigned)n,
 						    .nodes = (unsigned)n,
 						    .tracer_cpu_s = (double)n};

@@ -9,6 +9,7 @@
 
 #include <introspect/trace.h>
 
+#include "collect/clock.h"
 #include "collect/ring.h"
 
 #define SIZE 4096
@@ -174,6 +175,31 @@ static void a_gap_still_open_at_the_end_is_told(void **state)
 	assert_int_equal(f->got.used, 0);
 }
 
+/* Its writer went away at 15: what is below the head is handed over, and from there nothing is
+ * known. */
+static void what_comes_after_the_writers_end_is_unknown(void **state)
+{
+	struct fixture *f = *state;
+	struct intro__rings rings = {.of = &f->reader, .n = 1};
+	uint64_t now = intro__now();
+	const struct intro_rec_lost *lost;
+
+	put(f, INTRO_KIND_SWITCH, 1, 10);
+	assert_int_equal(intro__rings_ended(&rings), 0);
+	f->ring.ended = 15;
+	assert_int_equal(intro__rings_ended(&rings), 15);
+	intro__ring_drain(&f->reader, &f->sink, false);
+	assert_int_equal(f->got.used, INTRO_ROW_BYTES);
+	intro__ring_drain(&f->reader, &f->sink, true);
+	assert_int_equal(f->got.used, 2 * INTRO_ROW_BYTES);
+	lost = (const struct intro_rec_lost *)nth(f, 1);
+	assert_int_equal(lost->rec.kind, INTRO_KIND_LOST);
+	assert_int_equal(lost->rec.ts, 15);
+	assert_true(lost->until_ts >= now);
+	assert_int_equal(lost->count, 0);
+	assert_int_equal(lost->rec.cpu, CPU);
+}
+
 static void what_makes_no_sense_is_skipped(void **state)
 {
 	struct fixture *f = *state;
@@ -234,6 +260,7 @@ int main(void)
 		TEST(an_earlier_time_is_raised_to_its_neighbours),
 		TEST(names_and_losses_are_no_events),
 		TEST(a_gap_still_open_at_the_end_is_told),
+		TEST(what_comes_after_the_writers_end_is_unknown),
 		TEST(what_makes_no_sense_is_skipped),
 		TEST(a_sink_that_fails_does_not_hold_up_the_ring),
 		TEST(a_late_switch_goes_to_a_stream_of_its_own),

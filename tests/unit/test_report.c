@@ -205,15 +205,17 @@ static void test_many_threads(void **state)
 	free(sim);
 }
 
-/* A trace that says nothing of itself, and one that says nonsense. */
+/* A trace that says nothing of itself, one that says nonsense, and one that was cut short. */
 static void test_meta(void **state)
 {
 	static const char *const metas[] = {
-		NULL, "{\"source\":7,\"command\":{\"a\":1},\"cpus\":\"many\",\"start_ns\":-5,"
-		      "\"tracer\":[],\"lost\":3}"};
+		NULL,
+		"{\"source\":7,\"command\":{\"a\":1},\"cpus\":\"many\",\"start_ns\":-5,"
+		"\"tracer\":[],\"lost\":3}",
+		"{\"cut\":\"of a sudden\"}"};
 	struct sim *sim = malloc(sizeof(*sim));
 
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		struct intro_trace *trace = make_trace(sim, 3000, metas[i]);
 		struct intro_report *report = intro_report_new(trace, NULL);
 
@@ -221,6 +223,7 @@ static void test_meta(void **state)
 		assert_string_equal(report->trace.source, "");
 		assert_string_equal(report->trace.command, "");
 		assert_int_equal(report->trace.cpus, 0);
+		assert_string_equal(report->trace.cut, i == 2 ? "of a sudden" : "");
 		assert_true(report->trace.tracer_cpu_s < 0);
 		assert_int_equal(report->pools[0].pool.submitted, sim->tasks);
 		intro_report_free(report);

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * cycles MODULE N: loads the module, records the whole system, unloads it, N times, while processes
- * are born and die; then the kernel has as much memory as before.
+ * are born and die: each second time under a reader, who waits for its rings to fill. Then the
+ * kernel has as much memory as before.
  */
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -56,6 +59,63 @@ static void drop_caches(void)
 	}
 }
 
+static int start(struct device *device, int i)
+{
+	int error = device_open(device);
+
+	device->event = eventfd(0, EFD_CLOEXEC);
+	if (!error)
+		error = device_setup(device, 1 << 20, i / 2 % 2);
+	if (!error)
+		error = device_map(device);
+	if (!error)
+		error = device_ask(device, INTRO_DEVICE_TARGET, getppid());
+	return error ? error : device_ask(device, INTRO_DEVICE_START, 0);
+}
+
+/* The reader ends its recording, by a call or by closing, and then the module is removed. */
+static int in_turn(struct device *device, int i)
+{
+	int error = device_ask(device, INTRO_DEVICE_SNAPSHOT, INTRO_SNAPSHOT_END);
+
+	if (!error && i % 3)
+		error = device_ask(device, INTRO_DEVICE_STOP, 0);
+	device_close(device);
+	return error ? error : module_unload();
+}
+
+/*
+ * The module is removed while the reader records, which then finds all that was recorded; each
+ * fourth reader is killed at about that moment.
+ */
+static int under_a_reader(struct device *device, int i)
+{
+	bool killed = i % 8 == 1;
+	pid_t pid = fork();
+	int status, error;
+
+	if (pid == 0) {
+		struct pollfd wanted = {.fd = device->event, .events = POLLIN};
+		uint64_t told;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (!device_ended(device) && poll(&wanted, 1, -1) == 1)
+			if (read(device->event, &told, sizeof(told)) < 0)
+				_exit(1);
+		_exit(device_count(device, INTRO_KIND_SWITCH, 0) < 0);
+	}
+	if (killed) {
+		/* the last who has it open: released as the module goes */
+		device_close(device);
+		kill(pid, SIGKILL);
+	}
+	error = module_unload();
+	if (waitpid(pid, &status, 0) == pid && status && !killed)
+		error = error ? error : -EPROTO;
+	device_close(device);
+	return error;
+}
+
 static int cycle(const char *module, int i)
 {
 	struct timespec pause = {.tv_nsec = (i % 10) * 1000000};
@@ -64,23 +124,13 @@ static int cycle(const char *module, int i)
 
 	if (error)
 		return error;
-	error = device_open(&device);
-	if (!error)
-		error = device_setup(&device, 1 << 20, i % 2);
-	if (!error)
-		error = device_map(&device);
-	if (!error)
-		error = device_ask(&device, INTRO_DEVICE_TARGET, getppid());
-	if (!error)
-		error = device_ask(&device, INTRO_DEVICE_START, 0);
+	error = start(&device, i);
 	nanosleep(&pause, NULL);
-	if (!error)
-		error = device_ask(&device, INTRO_DEVICE_SNAPSHOT, INTRO_SNAPSHOT_END);
-	/* closing alone must do as well as stopping first */
-	if (!error && i % 3)
-		error = device_ask(&device, INTRO_DEVICE_STOP, 0);
-	device_close(&device);
-	return error ? error : module_unload();
+	if (error) {
+		device_close(&device);
+		return error;
+	}
+	return i % 2 ? under_a_reader(&device, i) : in_turn(&device, i);
 }
 
 struct memory {
@@ -132,8 +182,9 @@ int main(int argc, char **argv)
 	after = measure(&before);
 	for (int i = 0; i < STORMS; i++)
 		kill(storms[i], SIGKILL);
-	printf("%s 1 - %d times loaded, used and unloaded in a storm of forks\n",
-	       error ? "not ok" : "ok", done);
+	printf("%s 1 - %d times loaded, used and unloaded in a storm of forks, %d times under a "
+	       "reader\n",
+	       error ? "not ok" : "ok", done, done / 2);
 	if (error)
 		printf("# %s\n", strerror(-error));
 	printf("# figure KB before and after %d cycles: slab %ld %ld, of it unreclaimable %ld %ld, "

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* device.c - the module is loaded: what the device grants, what it refuses, and what it survives.
- */
+/* device.c - the module is loaded: what it grants, what it refuses, and what it survives. */
+#include <linux/capability.h>
+#include <linux/mempolicy.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -12,6 +15,7 @@
 #include "device_support.h"
 
 static int tests, failures;
+static cpu_set_t everywhere;
 
 static void ok(bool passed, const char *name, long got)
 {
@@ -53,6 +57,25 @@ static uint64_t events_of(const struct device *device, uint64_t *lost)
 	return stats.bytes;
 }
 
+/* As root of a container, who may open what root owns and has none of its rights. */
+static int open_without_rights(void)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+		struct __user_cap_data_struct data[2] = {
+			{.effective = 1u << CAP_DAC_OVERRIDE, .permitted = 1u << CAP_DAC_OVERRIDE},
+		};
+		struct device device;
+
+		_exit(syscall(SYS_capset, &header, data) ? 1 : -device_open(&device));
+	}
+	waitpid(pid, &status, 0);
+	return -WEXITSTATUS(status);
+}
+
 static void before_setup(void)
 {
 	struct intro_device_version version = {};
@@ -60,7 +83,8 @@ static void before_setup(void)
 	struct stat stat_of;
 
 	is(stat(INTRO_DEVICE_PATH, &stat_of) ? -errno : (long)(stat_of.st_mode & 07777), 0600,
-	   "the device is root's alone");
+	   "the file is root's alone");
+	is(open_without_rights(), -EPERM, "and not for a root without rights");
 	is(device_open(&device), 0, "it opens");
 	is(device_open(&second), -EBUSY, "not for a second reader");
 	is(device_ask(&device, INTRO_DEVICE_VERSION, (unsigned long)&version), 0, "version");
@@ -72,24 +96,21 @@ static void before_setup(void)
 	is(device_ask(&device, INTRO_DEVICE_TARGET, 1), -ENODATA, "target before setup");
 	is(device_ask(&device, INTRO_DEVICE_SNAPSHOT, INTRO_SNAPSHOT_BEGIN), -ENODATA,
 	   "snapshot before setup");
-	device.setup.stride = 4096;
-	device.setup.cpus = 1;
-	is(device_map(&device), -ENODATA, "mmap before setup");
 	device_close(&device);
 }
 
 static void arguments_of_setup(void)
 {
 	struct intro_device_setup bad[] = {
-		{.abi = INTRO_ABI_VERSION, .flags = 2},
-		{.abi = INTRO_ABI_VERSION, .flags = ~0u},
-		{.abi = INTRO_ABI_VERSION, .ring_bytes = 2048},
-		{.abi = INTRO_ABI_VERSION, .ring_bytes = 12288},
-		{.abi = INTRO_ABI_VERSION, .ring_bytes = 1ull << 63},
-		{.abi = INTRO_ABI_VERSION, .ring_bytes = ~0ull},
-		{.abi = INTRO_ABI_VERSION, .reserved = 1},
+		{.abi = INTRO_ABI_VERSION, .event = -1, .flags = 2},
+		{.abi = INTRO_ABI_VERSION, .event = -1, .flags = ~0u},
+		{.abi = INTRO_ABI_VERSION, .event = -1, .ring_bytes = 2048},
+		{.abi = INTRO_ABI_VERSION, .event = -1, .ring_bytes = 12288},
+		{.abi = INTRO_ABI_VERSION, .event = -1, .ring_bytes = 1ull << 63},
+		{.abi = INTRO_ABI_VERSION, .event = -1, .ring_bytes = ~0ull},
+		{.abi = INTRO_ABI_VERSION, .event = -1, .reserved = 1},
 	};
-	struct intro_device_setup other = {.abi = INTRO_ABI_VERSION + 1};
+	struct intro_device_setup other = {.abi = INTRO_ABI_VERSION + 1, .event = -1};
 	struct device device;
 	int refused = 0, n = sizeof(bad) / sizeof(bad[0]);
 
@@ -101,6 +122,11 @@ static void arguments_of_setup(void)
 		refused +=
 			device_ask(&device, INTRO_DEVICE_SETUP, (unsigned long)&bad[i]) == -EINVAL;
 	is(refused, n, "setup with what makes no sense");
+	device.event = 1 << 20;
+	is(device_setup(&device, 0, false), -EBADF, "with an event that is not open");
+	device.event = device.fd;
+	is(device_setup(&device, 0, false), -EINVAL, "with one that is no eventfd");
+	device.event = -1;
 	is(device_setup(&device, 0, false), 0, "setup with the default size");
 	is(device.setup.cpus, sysconf(_SC_NPROCESSORS_CONF), "a ring for each CPU");
 	is(device_setup(&device, 0, false), -EBUSY, "setup a second time");
@@ -114,35 +140,62 @@ static void arguments_of_setup(void)
 	device_close(&device);
 }
 
-static void mappings(void)
+/* How many rings lie on another node than their CPU. */
+static int far_rings(const struct device *device)
 {
-	struct device device;
-	void *memory;
-	size_t bytes;
+	int far = 0;
+
+	for (uint32_t cpu = 0; cpu < device->setup.cpus; cpu++) {
+		unsigned int node = 0;
+		cpu_set_t one;
+		int of = -1;
+
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		sched_setaffinity(0, sizeof(one), &one);
+		getcpu(NULL, &node);
+		device_ring(device, cpu)->tail =
+			0; /* mapped: a page that is not there has no node */
+		syscall(SYS_get_mempolicy, &of, NULL, 0, device_ring(device, cpu),
+			MPOL_F_NODE | MPOL_F_ADDR);
+		far += of != (int)node;
+	}
+	sched_setaffinity(0, sizeof(everywhere), &everywhere);
+	return far;
+}
+
+static void memory(void)
+{
+	struct device device, next;
+	struct intro_ring *ring;
+	struct stat stat_of;
 
 	device_open(&device);
-	device_setup(&device, 4096, false);
-	bytes = device_bytes(&device);
-	memory = mmap(NULL, bytes + 4096, PROT_READ, MAP_SHARED, device.fd, 0);
-	ok(memory == MAP_FAILED && errno == EINVAL, "no mapping beyond the rings", errno);
-	memory = mmap(NULL, 4096, PROT_READ, MAP_SHARED, device.fd, bytes);
-	ok(memory == MAP_FAILED && errno == EINVAL, "nor behind them", errno);
-	memory = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, device.fd, 0);
-	ok(memory == MAP_FAILED && errno == EINVAL, "no private mapping", errno);
-	memory = mmap(NULL, bytes, PROT_READ | PROT_EXEC, MAP_SHARED, device.fd, 0);
-	ok(memory == MAP_FAILED && errno == EINVAL, "none to execute", errno);
-	is(device_map(&device), 0, "the rings are mapped");
-	is(mprotect(device.rings, bytes, PROT_READ | PROT_EXEC) ? -errno : 0, -EACCES,
-	   "and stay unexecutable");
+	device_setup(&device, 65536, true);
+	is(fstat(device.setup.memory, &stat_of) ? -errno : stat_of.st_size, device_bytes(&device),
+	   "the memory is as large as its rings");
+	is(fcntl(device.setup.memory, F_GETFD), FD_CLOEXEC, "and no command inherits it");
+	is(device_map(&device), 0, "it is mapped");
+	is(far_rings(&device), 0, "each ring is near its CPU");
+	device_ask(&device, INTRO_DEVICE_START, 0);
+	make_events(5);
+	ok(!device_ended(&device), "the recording goes on", device_ended(&device));
 	close(device.fd);
-	is(device_open(&(struct device){}), -EBUSY, "a mapping alone keeps the device");
-	is(module_unload(), -EAGAIN, "and the module");
-	ok(device_ring(&device, 0)->head == 0, "and its memory", 0);
 	device.fd = -1;
+	ok(device_ended(&device), "closing the file ends it", 0);
+	ok(device_count(&device, INTRO_KIND_EXIT, 0) >= 5, "what was recorded stays",
+	   device_count(&device, INTRO_KIND_EXIT, 0));
+	is(device_open(&next), 0, "and the next reader is let in");
+	is(device_setup(&next, 65536, true), 0, "with rings of its own");
+	device_map(&next);
+	device_ask(&next, INTRO_DEVICE_START, 0);
+	ring = device_ring(&device, 0);
+	ok(ring->ended && !device_ended(&next), "of which the first one has nothing", 0);
 	device_close(&device);
-	is(device_open(&device), 0, "and its end frees the device");
-	is(module_unload(), -EAGAIN, "the module stays while the device is open");
-	device_close(&device);
+	ftruncate(next.setup.memory, 0);
+	make_events(20);
+	ok(events_of(&next, NULL) > 0, "memory that its reader cuts off: the reader's loss", 0);
+	device_close(&next);
 }
 
 static void recording(void)
@@ -153,6 +206,7 @@ static void recording(void)
 	char row[128];
 
 	device_open(&device);
+	device.event = eventfd(0, EFD_CLOEXEC);
 	device_setup(&device, 1 << 20, false);
 	device_map(&device);
 	is(device_ask(&device, INTRO_DEVICE_START, 0), 0, "start");
@@ -168,7 +222,7 @@ static void recording(void)
 	is(read(device.fd, row, sizeof(row)), sizeof(row), "which has this process");
 	is(((struct intro_rec *)row)->tid, getpid(), "by its tid");
 	is(read(device.fd, row, sizeof(row)), 0, "and nobody else");
-	wanted.fd = device.fd;
+	wanted.fd = device.event;
 	is(poll(&wanted, 1, 50), 0, "poll waits while there is little");
 	is(device_ask(&device, INTRO_DEVICE_STOP, 0), 0, "stop");
 	bytes = events_of(&device, &lost);
@@ -190,11 +244,12 @@ static void full_rings(void)
 	struct device device;
 
 	device_open(&device);
+	device.event = eventfd(0, EFD_CLOEXEC);
 	device_setup(&device, 4096, true);
 	device_map(&device);
 	device_ask(&device, INTRO_DEVICE_START, 0);
 	make_events(100);
-	wanted.fd = device.fd;
+	wanted.fd = device.event;
 	is(poll(&wanted, 1, 5000), 1, "poll tells of a ring with much in it");
 	events_of(&device, &lost);
 	ok(lost > 0, "what does not fit is counted", lost);
@@ -214,7 +269,7 @@ static void full_rings(void)
 	device_close(&device);
 }
 
-/* A reader that is killed at some moment of its life leaves the device free for the next. */
+/* A reader that is killed at some moment of its life leaves the file free for the next. */
 static void killed_readers(void)
 {
 	int opened = 0, rounds = 12;
@@ -245,17 +300,110 @@ static void killed_readers(void)
 		opened += !error;
 		device_close(&device);
 	}
-	is(opened, rounds, "whenever its reader is killed, the device is free again");
+	is(opened, rounds, "whenever its reader is killed, the file is free again");
+}
+
+/* A child that waits as a reader does, and is told of the end. */
+static pid_t waiter(const struct device *device)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct pollfd wanted = {.fd = device->event, .events = POLLIN};
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(poll(&wanted, 1, 60000) == 1 && device_ended(device) ? 0 : 1);
+	}
+	return pid;
+}
+
+static void removed_while_recording(void)
+{
+	struct device device, second;
+	pid_t waiting, last;
+	int status = -1;
+	char byte;
+
+	device_open(&device);
+	device.event = eventfd(0, EFD_CLOEXEC);
+	device_setup(&device, 1 << 20, false);
+	device_map(&device);
+	device_ask(&device, INTRO_DEVICE_START, 0);
+	device_ask(&device, INTRO_DEVICE_TARGET, getpid());
+	waiting = waiter(&device);
+	make_events(20);
+	last = fork();
+	if (last == 0)
+		_exit(0);
+	waitpid(last, NULL, 0);
+	is(module_unload(), 0, "the module is removed while a reader records");
+	waitpid(waiting, &status, 0);
+	is(status, 0, "one that waits is told");
+	ok(device_ended(&device), "the rings say that it is over", 0);
+	is(device_count(&device, INTRO_KIND_EXIT, last), 1, "and have all until then, to the last");
+	is(device_ask(&device, INTRO_DEVICE_STOP, 0), -ENOTTY, "of the open file no call is left");
+	is(read(device.fd, &byte, 1) < 0 ? -errno : 0, -EIO, "and nothing to read");
+	is(device_open(&second), -ENOENT, "nor can it be opened");
+	is(module_load(MODULE_PATH), 0, "the module is loaded again");
+	is(device_open(&second), 0, "and open to the next reader, whatever the first one has open");
+	is(device_ask(&device, INTRO_DEVICE_STOP, 0), -ENOTTY, "which stays without calls");
+	device_close(&device);
+	is(device_open(&device), -EBUSY, "and takes nothing away by closing");
+	device_close(&second);
+}
+
+/* Whoever has the file open, for whatever. */
+static void removed_otherwise(void)
+{
+	int removed = 0, rounds = 20;
+	struct device device;
+
+	device_open(&device);
+	is(module_unload(), 0, "the module is removed while the file is open");
+	device_close(&device);
+	module_load(MODULE_PATH);
+	device_open(&device);
+	device_setup(&device, 0, true);
+	is(module_unload(), 0, "and after setup");
+	device_close(&device);
+	for (int i = 0; i < rounds; i++) {
+		struct timespec pause = {.tv_nsec = i * 1500000};
+		pid_t pid;
+
+		module_load(MODULE_PATH);
+		pid = fork();
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;) {
+				device_open(&device);
+				device_setup(&device, 65536, true);
+				device_ask(&device, INTRO_DEVICE_START, 0);
+				device_ask(&device, INTRO_DEVICE_SNAPSHOT, INTRO_SNAPSHOT_END);
+				device_close(&device);
+			}
+		}
+		nanosleep(&pause, NULL);
+		if (i % 2)
+			kill(pid, SIGKILL); /* and its reader at that moment */
+		removed += !module_unload();
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	is(removed, rounds, "and at any moment, whatever its reader does");
+	is(module_load(MODULE_PATH), 0, "it is loaded again");
 }
 
 int main(void)
 {
+	sched_getaffinity(0, sizeof(everywhere), &everywhere);
 	before_setup();
 	arguments_of_setup();
-	mappings();
+	memory();
 	recording();
 	full_rings();
 	killed_readers();
+	removed_while_recording();
+	removed_otherwise();
 	printf("1..%d\n", tests);
 	return failures ? 1 : 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef DEVICE_SUPPORT_H
 #define DEVICE_SUPPORT_H
-/* device_support.h - talking to /dev/introspect without the library. */
+/* device_support.h - talking to /proc/introspect without the library. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -17,6 +17,7 @@
 
 struct device {
 	int fd;
+	int event; /* an eventfd, or -1 */
 	struct intro_device_setup setup;
 	uint8_t *rings; /* NULL: not mapped */
 };
@@ -24,7 +25,11 @@ struct device {
 /* 0 or -errno. */
 static inline int device_open(struct device *device)
 {
-	*device = (struct device){.fd = open(INTRO_DEVICE_PATH, O_RDWR | O_CLOEXEC)};
+	*device = (struct device){
+		.fd = open(INTRO_DEVICE_PATH, O_RDWR | O_CLOEXEC),
+		.event = -1,
+		.setup.memory = -1,
+	};
 	return device->fd < 0 ? -errno : 0;
 }
 
@@ -38,12 +43,17 @@ static inline int device_ask(const struct device *device, unsigned long request,
 
 static inline int device_setup(struct device *device, uint64_t ring_bytes, bool whole_system)
 {
-	device->setup = (struct intro_device_setup){
+	struct intro_device_setup setup = {
 		.abi = INTRO_ABI_VERSION,
 		.flags = whole_system ? INTRO_DEVICE_WHOLE_SYSTEM : 0,
 		.ring_bytes = ring_bytes,
+		.event = device->event,
 	};
-	return device_ask(device, INTRO_DEVICE_SETUP, (unsigned long)&device->setup);
+	int error = device_ask(device, INTRO_DEVICE_SETUP, (unsigned long)&setup);
+
+	if (!error)
+		device->setup = setup;
+	return error;
 }
 
 static inline size_t device_bytes(const struct device *device)
@@ -53,8 +63,8 @@ static inline size_t device_bytes(const struct device *device)
 
 static inline int device_map(struct device *device)
 {
-	void *memory =
-		mmap(NULL, device_bytes(device), PROT_READ | PROT_WRITE, MAP_SHARED, device->fd, 0);
+	void *memory = mmap(NULL, device_bytes(device), PROT_READ | PROT_WRITE, MAP_SHARED,
+			    device->setup.memory, 0);
 
 	if (memory == MAP_FAILED)
 		return -errno;
@@ -77,10 +87,56 @@ static inline void device_unmap(struct device *device)
 static inline void device_close(struct device *device)
 {
 	device_unmap(device);
+	if (device->setup.memory >= 0)
+		close(device->setup.memory);
+	if (device->event >= 0)
+		close(device->event);
 	if (device->fd >= 0)
 		close(device->fd);
-	device->fd = -1;
+	*device = (struct device){.fd = -1, .event = -1, .setup.memory = -1};
 }
+
+/* When the module took leave; 0: it is there. */
+static inline uint64_t device_ended(const struct device *device)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (uint32_t cpu = 0; cpu < device->setup.cpus; cpu++) {
+		uint64_t ended =
+			__atomic_load_n(&device_ring(device, cpu)->ended, __ATOMIC_ACQUIRE);
+
+		least = ended < least ? ended : least;
+	}
+	return least;
+}
+
+/*
+ * Walks all that is in the rings, of which nothing was read yet and no record was lost. How many
+ * records of `kind` and `tid` (0: of anybody) there are; -1 when something makes no sense.
+ */
+static inline long device_count(const struct device *device, uint8_t kind, uint32_t tid)
+{
+	long n = 0;
+
+	for (uint32_t cpu = 0; cpu < device->setup.cpus; cpu++) {
+		const struct intro_ring *ring = device_ring(device, cpu);
+		uint64_t at = 0, head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
+		const struct intro_rec *rec;
+
+		for (; at < head; at += rec->rows * INTRO_ROW_BYTES) {
+			rec = (const struct intro_rec *)((const uint8_t *)(ring + 1) + at);
+			if (!rec->rows || rec->rows > INTRO_ROWS_MAX || rec->cpu != cpu ||
+			    (ring->ended && rec->ts > ring->ended))
+				return -1;
+			n += rec->kind == kind && (!tid || rec->tid == tid);
+		}
+		if (at != head || head > device->setup.ring_bytes)
+			return -1;
+	}
+	return n;
+}
+
+#define MODULE_PATH "build/vm/introspect.ko" /* tests are run from the top of the tree */
 
 static inline int module_unload(void)
 {

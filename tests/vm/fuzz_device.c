@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * fuzz_device SECONDS [SEED]: random calls and arguments, random bytes in all that can be mapped,
- * random deaths. The kernel's log says how it was.
+ * random deaths, random removals of the module. The kernel's log says how it was.
  */
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -69,12 +70,14 @@ static void *scribble(void *arg)
 static void some_call(uint64_t *state)
 {
 	struct intro_device_setup setup = {number(state), number(state), number(state),
-					   number(state), number(state), number(state)};
-	struct pollfd wanted = {.fd = shared.fd, .events = POLLIN};
+					   number(state), number(state), number(state),
+					   number(state), number(state)};
+	struct pollfd wanted[] = {{.fd = shared.fd, .events = POLLIN},
+				  {.fd = shared.event, .events = POLLIN}};
 	char bytes[512];
 	void *memory;
 
-	switch (next(state) % 8) {
+	switch (next(state) % 9) {
 	case 0:
 		device_ask(&shared, next(state), number(state));
 		break;
@@ -98,11 +101,12 @@ static void some_call(uint64_t *state)
 			read(shared.fd, (void *)number(state), number(state));
 		break;
 	case 5:
-		poll(&wanted, 1, next(state) % 3);
+		poll(wanted, 2, next(state) % 3);
 		break;
 	case 6:
 		memory = mmap(NULL, number(state) % (1 << 20), next(state) % 8,
-			      next(state) % 2 ? MAP_SHARED : MAP_PRIVATE, shared.fd,
+			      next(state) % 2 ? MAP_SHARED : MAP_PRIVATE,
+			      next(state) % 4 ? shared.setup.memory : shared.fd,
 			      number(state) & ~4095ull);
 		if (memory != MAP_FAILED)
 			munmap(memory, 4096);
@@ -110,6 +114,13 @@ static void some_call(uint64_t *state)
 	case 7:
 		device_ask(&shared, INTRO_DEVICE_TARGET,
 			   next(state) % 2 ? (uint64_t)getppid() : number(state));
+		break;
+	case 8: /* who cuts off what it writes to dies of it */
+		if (next(state) % 64 == 0)
+			ftruncate(shared.setup.memory, number(state) & ~4095ull);
+		else if (next(state) % 8 == 0)
+			fallocate(shared.setup.memory, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				  number(state), number(state));
 	}
 }
 
@@ -121,6 +132,7 @@ static void reader(uint64_t seed)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (device_open(&shared))
 		_exit(0);
+	shared.event = next(&state) % 2 ? eventfd(0, EFD_CLOEXEC) : -1;
 	if (next(&state) % 4) {
 		if (device_setup(&shared, 4096ull << next(&state) % 8, next(&state) % 2))
 			_exit(0);
@@ -136,7 +148,7 @@ int main(int argc, char **argv)
 {
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL) << 20 | 1;
 	uint64_t state = seed | 1;
-	long readers = 0;
+	long readers = 0, removals = 0, refused = 0;
 	time_t end;
 
 	if (argc < 2)
@@ -150,10 +162,16 @@ int main(int argc, char **argv)
 		if (pid == 0)
 			reader(next(&state) ^ ms);
 		usleep(ms * 1000);
+		if (next(&state) % 4 == 0) {
+			removals++;
+			refused += module_unload() || module_load(MODULE_PATH);
+		}
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 	}
-	printf("%s 1 - the device opens after %ld readers that did anything\n1..1\n",
+	printf("%s 1 - the module is removed under each of %ld of them\n",
+	       refused || !removals ? "not ok" : "ok", removals);
+	printf("%s 2 - and is there for the next after %ld readers that did anything\n1..2\n",
 	       device_open(&shared) ? "not ok" : "ok", readers);
 	device_close(&shared);
 	return 0;

@@ -360,7 +360,9 @@ struct intro_ring {
 	__u64 clock_offset, clock_synced;
 	/* Not 0: pages are counted and not yet told of. Only this CPU uses it */
 	__u64 placed;
-	__u64 reserved1[3];
+	/* Not 0: nothing is written any more, since then (ns); what is below head is all */
+	__u64 ended;
+	__u64 reserved1[2];
 };
 #define INTRO_RING_SLACK (INTRO_ROW_BYTES * INTRO_ROWS_MAX)
 

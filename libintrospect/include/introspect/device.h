@@ -2,38 +2,46 @@
 #ifndef INTROSPECT_DEVICE_H
 #define INTROSPECT_DEVICE_H
 /*
- * device.h - /dev/introspect, the kernel module's side of abi.h: the same records, in the same
+ * device.h - /proc/introspect, the kernel module's side of abi.h: the same records, in the same
  * rings, where BPF is not to be had. introspect(4) describes it for users.
  *
  * One reader at a time: a second open fails with EBUSY. The calls, in this order:
  *
  *	open
  *	INTRO_DEVICE_VERSION	abi must be INTRO_ABI_VERSION
- *	INTRO_DEVICE_SETUP	once: makes the rings, says how many and how far apart
- *	mmap			cpus * stride bytes from offset 0, MAP_SHARED
+ *	INTRO_DEVICE_SETUP	once: makes the rings, says how many and how far apart, and gives
+ *				a descriptor of their memory
+ *	mmap of that		cpus * stride bytes from offset 0, MAP_SHARED; then close it
  *	INTRO_DEVICE_TARGET	as often as wanted, before and after the start
  *	INTRO_DEVICE_START	events are recorded from here on
  *	INTRO_DEVICE_SNAPSHOT	then read() until it returns 0: where every target is
  *	INTRO_DEVICE_STOP	when it returns, nothing more is recorded
- *	close and munmap	whichever comes last gives the memory back
+ *	close			ends the recording; the rings are there while they are mapped
  *
  * A ring is that of abi.h. The kernel keeps its own position: of what is mapped it reads
- * only `tail`, and a tail that makes no sense is a full ring. Whatever else the reader writes there
- * harms the reader alone.
+ * only `tail`, and a tail that makes no sense is a full ring. Whatever else the reader does to the
+ * memory, and be it to cut it off, harms the reader alone.
  *
- * poll: POLLIN when some ring is a quarter full. The kernel looks for that every 10 ms
- * while somebody polls; no event ever wakes the reader.
+ * Waiting: who gave an eventfd to SETUP polls that one. Between START and STOP the kernel looks
+ * every 10 ms, and tells it when some ring is a quarter full; no event ever wakes the reader.
  *
- * Errors: EBUSY (a second reader; SETUP or START a second time), EINVAL (an argument), ENODATA
- * (before SETUP), EPROTO (SETUP: another ABI), ENOMEM, ENOTTY (no such call), ENXIO (START:
- * this kernel has no sched_switch).
+ * The module can be removed at any time, whoever has the file open. That is as if the reader had
+ * closed it: recording ends, `ended` of every ring is set once nothing more can come, and the
+ * eventfd is told. What the rings hold stays readable. Of the file no call is left: ioctl gives
+ * ENOTTY, read EIO.
+ *
+ * Errors: EBUSY (a second reader; SETUP or START a second time), EINVAL (an argument), EBADF (the
+ * eventfd), ENODATA (before SETUP), EPERM (open, without CAP_PERFMON or CAP_SYS_ADMIN), EPROTO
+ * (SETUP: another ABI), ENOMEM, ENOTTY (no such call), ENXIO (START: this kernel has no
+ * sched_switch).
  */
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
 #include <introspect/abi.h>
 
-#define INTRO_DEVICE_PATH "/dev/introspect"
+#define INTRO_DEVICE_NAME "introspect"
+#define INTRO_DEVICE_PATH "/proc/" INTRO_DEVICE_NAME
 
 /*
  * The tracepoints that records come from: X(NAME, bit, required). What an absent one would have
@@ -66,6 +74,8 @@ struct intro_device_setup {
 	__u64 ring_bytes; /* in: a power of two, LEAST to MOST; 0: as the module likes. out */
 	__u64 stride;	  /* out: from one ring to the next */
 	__u32 cpus;	  /* out: rings, one for each possible CPU, by number */
+	__s32 event;	  /* in: an eventfd, or -1: nobody waits */
+	__s32 memory;	  /* out: a descriptor of the rings' memory, close-on-exec */
 	__u32 reserved;	  /* in: 0 */
 };
 
@@ -87,7 +97,7 @@ struct intro_device_stats {
 #define INTRO_DEVICE_STATS _IOR(INTRO_DEVICE_TYPE, 6, struct intro_device_stats)
 
 INTRO_ASSERT_SIZE(intro_device_version, 8);
-INTRO_ASSERT_SIZE(intro_device_setup, 32);
+INTRO_ASSERT_SIZE(intro_device_setup, 40);
 INTRO_ASSERT_SIZE(intro_device_stats, 24);
 
 #endif

@@ -39,6 +39,7 @@ struct intro_report_task {
 struct intro_report_trace {
 	uint64_t duration_ns, events, lost;
 	char *source, *kernel, *command;
+	char *cut; /* why the recording ended before its time; "" when it did not */
 	unsigned cpus, nodes;
 	double tracer_cpu_s; /* of the tracer itself; below 0 when not known */
 	struct intro_trace_damage damage;

@@ -75,8 +75,9 @@ struct intro_session *intro_session_new(const struct intro_session_options *opti
  * itself), it ends as it likes, and the recording with it; the third signal ends the recording
  * alone.
  *
- * A command outlives whatever ends the recording before it (duration_ns, a full disk): the file is
- * closed at once, and run then waits for the command, for exit_status. Not after stop.
+ * A command outlives whatever ends the recording before it (duration_ns, a full disk, the removal
+ * of the kernel module): the file is closed at once, and run then waits for the command, for
+ * exit_status. Not after stop. -ENODEV: what records was taken away; the file is whole up to there.
  */
 int intro_session_run(struct intro_session *session);
 /* Makes run come to its end; safe from a signal handler and from other threads. */
