@@ -26,11 +26,13 @@
  */
 static __always_inline __u64 clock_sync(struct intro_ring *ring, struct task_struct *prev)
 {
-	__u64 clock = prev->se.cfs_rq->rq->clock, now = bpf_ktime_get_ns(), offset = now - clock;
+	struct rq *rq = prev->se.cfs_rq->rq;
+	__u64 clock = rq->clock, now = bpf_ktime_get_ns(), offset = now - clock;
 	__u64 drift = (clock - ring->clock_synced) >> CLOCK_SLEW_SHIFT;
 
 	if (ring->clock_synced && (__s64)(offset - ring->clock_offset) > (__s64)drift)
 		offset = ring->clock_offset + drift;
+	ring->run_queue = (__u64)rq;
 	ring->clock_offset = offset;
 	ring->clock_synced = clock;
 	return now;
@@ -46,7 +48,8 @@ static __always_inline __u64 clock_of_switch(struct intro_ring *ring, struct tas
 	/* the member is there with CONFIG_FAIR_GROUP_SCHED */
 	if (!asleep || !bpf_core_field_exists(prev->se.cfs_rq))
 		return bpf_ktime_get_ns();
-	clock = prev->se.cfs_rq->rq->clock;
+	clock = bpf_rdonly_cast ? read_as(struct rq, ring->run_queue)->clock
+				: prev->se.cfs_rq->rq->clock;
 	if (unlikely(clock - ring->clock_synced >= CLOCK_SYNC_NS))
 		return 0;
 	return clock + ring->clock_offset;

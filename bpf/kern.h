@@ -30,6 +30,7 @@ struct inode {
 
 struct file {
 	struct inode *f_inode;
+	const void *f_op;
 };
 
 struct fdtable {
@@ -151,6 +152,9 @@ struct bpf_iter__task {
 #define PF_IO_WORKER 0x00000010
 #define PF_USER_WORKER 0x00004000
 #define PF_KTHREAD 0x00200000
+/* include/uapi/linux/stat.h */
+#define S_IFIFO 0010000
+#define S_IFSOCK 0140000
 /* arch/x86/include/asm/thread_info.h */
 #define TS_COMPAT 0x0002
 

@@ -122,6 +122,7 @@ static __always_inline struct intro_placed *placed_begin(__u32 cpu, bool flush)
 		counts->since = ts;
 		counts->tid = tid;
 		ring->placed = 1;
+		ring->plain_until = 0;
 	}
 	counts->last = ts;
 	return counts;

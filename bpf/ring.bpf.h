@@ -72,6 +72,7 @@ static __noinline void ring_lose(struct intro_ring *ring, __u64 ts)
 	ring->gap_last = ts;
 	__sync_fetch_and_add(&ring->lost, 1);
 	__sync_fetch_and_add(&ring->gap_count, 1);
+	ring->plain_until = 0;
 }
 
 /*

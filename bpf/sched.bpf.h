@@ -125,63 +125,68 @@ static __noinline __u64 switch_prepare(struct intro_ring *ring, __u64 ts, struct
 		task_introduce(ring, ts, cpu, prev);
 	if (prev->__state & TASK_DEAD)
 		switch_dead(prev_tid, cpu);
+	if (!ring->gap_count && !ring->unseen && !(placing && ring->placed))
+		ring->plain_until = READ_ONCE(ring->tail) + ring_mask + 1;
 	return ring_take(ring, ts, cpu, sizeof(struct intro_rec_switch)) ? ts : 0;
 }
 
 static __always_inline bool switch_is_plain(struct intro_ring *ring, __u64 ts, __u32 prev_tid,
 					    __u32 next_tid, __u32 prev_state)
 {
-	return ts && ring->running == prev_tid + 1ull && !ring->unseen && !ring->gap_count &&
-	       !(placing && ring->placed) &&
-	       ring_fits(ring, ring->head, sizeof(struct intro_rec_switch)) &&
+	return ts && ring->running == prev_tid + 1ull &&
+	       ring->head + sizeof(struct intro_rec_switch) <= ring->plain_until &&
 	       bit_test(known_bits, next_tid) && (whole_system || bit_test(known_bits, prev_tid)) &&
 	       !(prev_state & TASK_DEAD);
 }
 
+/*
+ * Its arguments are read from ctx where they are needed: a stack of more than 48 bytes would lie in
+ * memory of its own (Linux 6.13 and later), which few other programs keep in the cache.
+ */
+#define SWITCH_PREEMPT(ctx) ((bool)(ctx)[0])
+#define SWITCH_PREV(ctx) ((struct task_struct *)(ctx)[1])
+#define SWITCH_NEXT(ctx) ((struct task_struct *)(ctx)[2])
+#define SWITCH_STATE(ctx) ((__u32)(ctx)[3])
+
 SEC("tp_btf/sched_switch")
-int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
-	     unsigned int prev_state)
+int on_switch(__u64 *ctx)
 {
-	__u32 cpu = bpf_get_smp_processor_id(), prev_tid = prev->pid, next_tid = next->pid;
-	struct intro_ring *ring = ring_of(cpu);
-	struct asleep why = {.sysnr = INTRO_SYS_NONE};
+	struct intro_ring *ring = ring_of(bpf_get_smp_processor_id());
+	struct task_struct *prev = SWITCH_PREV(ctx);
 	struct intro_rec_switch *rec;
+	__u32 state, why;
 	__u64 ts;
 
 	if (!ring)
 		return 0;
 	/*
-	 * prev_state is what it was before schedule() looked for signals: with one pending the
+	 * The state told is what it was before schedule() looked for signals: with one pending the
 	 * thread stays runnable, and only __state says so (before Linux 6.15).
 	 */
-	if (preempt || !prev->__state)
-		prev_state = 0;
-	if (!whole_system && !switch_wanted(ring, cpu, !prev_state, prev_tid, next_tid)) {
-		ring->running = next_tid + 1ull;
+	state = SWITCH_PREEMPT(ctx) || !prev->__state ? 0 : SWITCH_STATE(ctx);
+	if (!whole_system && !switch_wanted(ring, bpf_get_smp_processor_id(), !state, prev->pid,
+					    SWITCH_NEXT(ctx)->pid)) {
+		ring->running = (__u32)SWITCH_NEXT(ctx)->pid + 1ull;
 		return 0;
 	}
-	ts = clock_of_switch(ring, prev, prev_state && prev_tid);
-	if (unlikely(!switch_is_plain(ring, ts, prev_tid, next_tid, prev_state))) {
-		ts = switch_prepare(ring, ts, prev, next);
+	ts = clock_of_switch(ring, prev, state && prev->pid);
+	if (unlikely(!switch_is_plain(ring, ts, prev->pid, SWITCH_NEXT(ctx)->pid, state))) {
+		ts = switch_prepare(ring, ts, prev, SWITCH_NEXT(ctx));
 		if (!ts)
 			return 0;
 	}
-	ring->running = next_tid + 1ull;
-	if (prev_state) {
-		asleep_why(prev, &why);
-		prev_state = asleep_state(prev_state);
-	} else if (preempt) {
-		why.flags = INTRO_SWITCH_PREEMPT;
-	} else {
-		asleep_yielded(prev, &why);
-	}
 	rec = ring_at(ring, ring->head);
-	rec_head(&rec->rec, ts, INTRO_KIND_SWITCH, 1, cpu, prev_tid);
-	rec->next_tid = next_tid;
-	rec->state = prev_state | why.flags;
-	rec->arg1 = why.arg1;
-	rec->sysnr = why.sysnr;
-	rec->arg0 = why.arg0;
+	rec_head(&rec->rec, ts, INTRO_KIND_SWITCH, 1, bpf_get_smp_processor_id(), prev->pid);
+	rec->next_tid = SWITCH_NEXT(ctx)->pid;
+	ring->running = (__u32)SWITCH_NEXT(ctx)->pid + 1ull;
+	rec->arg0 = 0;
+	if (state)
+		why = asleep_state(state) | asleep_why(prev, &rec->arg0);
+	else if (SWITCH_PREEMPT(ctx))
+		why = ASLEEP(INTRO_SWITCH_PREEMPT, 0, INTRO_SYS_NONE);
+	else
+		why = asleep_yielded(prev);
+	*(__u32 *)&rec->state = why;
 	ring_publish(ring, sizeof(*rec));
 	return 0;
 }

@@ -11,22 +11,20 @@ __u8 snapshot_when;
 static __always_inline void snapshot_fill(struct intro_rec_snapshot *rec, struct task_struct *task,
 					  __u64 ts)
 {
-	struct asleep why = {.sysnr = INTRO_SYS_NONE};
-	__u32 state = task->__state;
+	__u32 state = task->__state, why = ASLEEP_NOWHERE;
 
 	rec_head(&rec->rec, ts, INTRO_KIND_SNAPSHOT, 2, task_cpu(task), task->pid);
 	rec->when = snapshot_when | (task->on_cpu ? INTRO_SNAPSHOT_ON_CPU : 0);
 	if (task->exit_state) {
 		rec->state = INTRO_OFF_DEAD;
 	} else if (state && !task->on_cpu) {
-		asleep_why(task, &why);
-		rec->state = asleep_state(state) | why.flags;
+		why = asleep_why(task, &rec->arg0);
+		rec->state = asleep_state(state) | (__u8)why;
 	} else {
 		rec->state = INTRO_OFF_RUNNABLE;
 	}
-	rec->arg1 = why.arg1;
-	rec->sysnr = why.sysnr;
-	rec->arg0 = why.arg0;
+	rec->arg1 = why >> 8;
+	rec->sysnr = why >> 16;
 	rec->exec_ns = task->se.sum_exec_runtime;
 	rec->wait_ns =
 		bpf_core_field_exists(task->sched_info.run_delay) ? task->sched_info.run_delay : 0;
@@ -36,7 +34,7 @@ static __always_inline void snapshot_fill(struct intro_rec_snapshot *rec, struct
 SEC("iter/task")
 int on_snapshot(struct bpf_iter__task *ctx)
 {
-	struct task_struct *task = ctx->task;
+	struct task_struct *task = ctx->task, *tracer = bpf_get_current_task_btf();
 	struct seq_file *seq = ctx->meta->seq;
 	struct intro_rec_snapshot snapshot = {};
 	struct intro_rec_task name = {};
@@ -46,6 +44,10 @@ int on_snapshot(struct bpf_iter__task *ctx)
 		return 0;
 	if (!(task->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER)))
 		regs_find(task);
+	if (snapshot_when == INTRO_SNAPSHOT_BEGIN && task == tracer) {
+		operations_learn(tracer, own_socket, &socket_operations);
+		operations_learn(tracer, own_pipe, &pipe_operations);
+	}
 	if (!target_has(task->pid))
 		return 0;
 	if (snapshot_when == INTRO_SNAPSHOT_BEGIN || !bit_test(known_bits, task->pid)) {

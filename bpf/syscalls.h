@@ -11,6 +11,7 @@
 /* The system calls that may sleep and whose first argument is a descriptor, by number. */
 static const __u64 fd_syscalls[FD_SYSCALLS / 64] = {
 #if defined(__TARGET_ARCH_x86)
+#define FD_SYSCALLS_FIRST 1 /* read and write: the most frequent */
 #define SYS_FUTEX 202
 #define SYS_FUTEX_COMPAT 240
 #define SYS_SCHED_YIELD 24

@@ -3,9 +3,11 @@
  * source_bpf.c - the scheduler's events through the programs of bpf/.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -247,8 +249,8 @@ static int source_start(struct intro__source *base, struct intro__reason *why)
 	return 0;
 }
 
-static int source_snapshot(struct intro__source *base, enum intro_snapshot_when when,
-			   const struct intro__sink *sink)
+static int read_snapshot(struct intro__source *base, enum intro_snapshot_when when,
+			 const struct intro__sink *sink)
 {
 	struct source_bpf *source = (struct source_bpf *)base;
 	int fd = bpf_iter_create(bpf_link__fd(source->iterator));
@@ -277,6 +279,24 @@ static int source_snapshot(struct intro__source *base, enum intro_snapshot_when 
 		held -= whole;
 	}
 	close(fd);
+	return error;
+}
+
+/* With a socket and a pipe open from which the programs learn what all others have in common. */
+static int source_snapshot(struct intro__source *base, enum intro_snapshot_when when,
+			   const struct intro__sink *sink)
+{
+	struct source_bpf *source = (struct source_bpf *)base;
+	int error, pipes[2] = {-1, -1}, own = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (pipe2(pipes, O_CLOEXEC))
+		pipes[0] = pipes[1] = -1;
+	source->skel->bss->own_socket = own;
+	source->skel->bss->own_pipe = pipes[0];
+	error = read_snapshot(base, when, sink);
+	close(own);
+	close(pipes[0]);
+	close(pipes[1]);
 	return error;
 }
 

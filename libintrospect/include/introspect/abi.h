@@ -341,28 +341,36 @@ struct intro_rec_def {
  * if that was 0; before its next record it writes a LOST record from these and clears them.
  */
 struct intro_ring {
+	/* The line that each switch needs. But for head, open and contended only this CPU uses it
+	 */
 	__u64 head;
 	__u64 open;
+	/* How many targets wait for this CPU: while there are any, record every switch on it. */
+	__u64 contended;
+	__u64 running; /* 1 + tid of who came last; 0: none seen yet */
+	/*
+	 * Below this head there is room, and nothing to do before a switch is recorded: no gap to
+	 * be closed, nothing unseen, nothing placed. Who gives cause for that sets it to 0.
+	 */
+	__u64 plain_until;
+	/*
+	 * CLOCK_MONOTONIC less the run queue's clock, that clock when it was measured, and where
+	 * the run queue is (0: not looked for).
+	 */
+	__u64 clock_offset, clock_synced;
+	__u64 run_queue;
+	/* The line of what is rare, and of the reader's tail */
+	__u64 tail;
 	__u64 lost;	 /* ever */
 	__u64 gap_begin; /* ns; 0: no gap is open */
 	__u64 gap_last;	 /* ns of the last record that did not fit */
 	__u64 gap_count;
-	/* How many targets wait for this CPU: while there are any, record every switch on it. */
-	__u64 contended;
-	__u64 running; /* 1 + tid of who came last; 0: none seen yet. Only this CPU uses it */
-	__u64 tail;    /* on a line of its own */
 	/* After an INTRO_SWITCH_LATE: wake-ups may have gone unseen, too. Only this CPU uses it */
 	__u64 unseen;
-	/*
-	 * CLOCK_MONOTONIC less the run queue's clock, and that clock when it was measured. Only
-	 * this CPU uses them.
-	 */
-	__u64 clock_offset, clock_synced;
 	/* Not 0: pages are counted and not yet told of. Only this CPU uses it */
 	__u64 placed;
 	/* Not 0: nothing is written any more, since then (ns); what is below head is all */
 	__u64 ended;
-	__u64 reserved1[2];
 };
 #define INTRO_RING_SLACK (INTRO_ROW_BYTES * INTRO_ROWS_MAX)
 
