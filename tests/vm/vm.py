@@ -26,8 +26,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 HERE = os.path.join(ROOT, "tests", "vm")
 VM = os.path.join(ROOT, "build", "vm")
 # in the order of their needs
-MODULES = ("virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci 9pnet "
-           "9pnet_virtio netfs fscache 9p overlay").split()
+MODULES = ("virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci netfs "
+           "fscache 9pnet 9pnet_virtio 9p overlay").split()
 
 # nodes as (CPUs, MB); threads of a core; distances, of all nodes or none
 TOPOLOGIES = {
