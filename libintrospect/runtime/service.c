@@ -41,6 +41,7 @@ struct slot {
 	int64_t born;
 	int64_t due; /* EMPTY: to be forked; ENDING: to be killed (INTRO_FOREVER: it was) */
 	unsigned short_lives; /* in a row */
+	bool reloads;	      /* it was told HUP, which may end it */
 };
 
 struct service {
@@ -177,6 +178,7 @@ static void slot_start(struct intro_service_manager *m, struct service *s, struc
 	struct intro_service_event event;
 
 	slot->born = intro__now();
+	slot->reloads = false;
 	if (slot_fork(m, s, slot)) {
 		slot->due = intro__now() + back_off(m, slot);
 		return;
@@ -193,6 +195,14 @@ static void slot_end(struct service *s, struct slot *slot)
 	pidfd_send_signal(slot->pidfd, SIGTERM, NULL, 0);
 	slot->state = SLOT_ENDING;
 	slot->due = intro__deadline(s->config.graceful_timeout_ns);
+}
+
+static void slot_reload(struct slot *slot)
+{
+	if (slot->state != SLOT_RUNS)
+		return;
+	slot->reloads = true;
+	pidfd_send_signal(slot->pidfd, SIGHUP, NULL, 0);
 }
 
 static void slot_kill(struct slot *slot)
@@ -213,9 +223,10 @@ static void slot_reap(struct intro_service_manager *m, struct service *s, struct
 	close(slot->pidfd);
 	s->alive--;
 	event.how = how;
-	/* status 0 is what a TERM from somebody else ends with, and a HUP */
+	/* status 0 is what a TERM from somebody else ends with, but also exit(0) at once each time
+	 */
 	event.expected = slot->state == SLOT_ENDING || well;
-	wait = event.expected ? 0 : back_off(m, slot);
+	wait = slot->state == SLOT_ENDING || (well && slot->reloads) ? 0 : back_off(m, slot);
 	pthread_mutex_lock(&m->lock);
 	if (!m->stopping && event.index < s->wanted)
 		event.restart_ns = wait;
@@ -311,8 +322,7 @@ static void reload_all(struct intro_service_manager *m)
 		m->options.reload(m->options.hook_arg);
 	for (unsigned i = 0; i < m->n; i++)
 		for (unsigned k = 0; k < m->services[i].n; k++)
-			if (m->services[i].slots[k].state == SLOT_RUNS)
-				pidfd_send_signal(m->services[i].slots[k].pidfd, SIGHUP, NULL, 0);
+			slot_reload(&m->services[i].slots[k]);
 	notify(m, "READY=1");
 }
 

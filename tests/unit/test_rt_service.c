@@ -320,6 +320,35 @@ static int fails_with_256(struct intro_service_worker *worker)
 	return 256;
 }
 
+static int exits(struct intro_service_worker *worker)
+{
+	_exit(0);
+}
+
+static void check_back_off(void)
+{
+	assert_int_equal(shared->births, 5);
+	assert_int_equal(shared->restart[0], 0);
+	for (int i = 1; i < 4; i++) {
+		assert_int_equal(shared->restart[i], (20 * MSEC) << (i - 1));
+		assert_true(shared->born[i + 1] - shared->born[i] >= (20 * MSEC) << (i - 1));
+	}
+}
+
+/* With a status that is as good as can be, and as often as they can. */
+static void exiting_workers_back_off(void **state)
+{
+	struct intro_service_manager *m =
+		new_manager(OPTIONS(.no_signals = true, .dead_worker = stop_after_five,
+				    .backoff_min_ns = 20 * MSEC, .backoff_max_ns = 3600 * SEC));
+
+	assert_int_equal(intro_service_manager_add(m, SERVICE(.run = exits)), 0);
+	assert_int_equal(intro_service_manager_run(m), 0);
+	assert_string_equal(shared->how, "exited with status 0");
+	check_back_off();
+	intro_service_manager_free(m);
+}
+
 static void failing_workers_back_off(void **state)
 {
 	struct intro_service_manager *m =
@@ -330,12 +359,7 @@ static void failing_workers_back_off(void **state)
 	assert_int_equal(intro_service_manager_run(m), 0);
 	assert_string_equal(shared->how, "exited with status 3");
 	assert_int_equal(shared->expected, 0);
-	assert_int_equal(shared->births, 5);
-	assert_int_equal(shared->restart[0], 0);
-	for (int i = 1; i < 4; i++) {
-		assert_int_equal(shared->restart[i], (20 * MSEC) << (i - 1));
-		assert_true(shared->born[i + 1] - shared->born[i] >= (20 * MSEC) << (i - 1));
-	}
+	check_back_off();
 	assert_int_equal(intro_service_manager_run(m), -EALREADY);
 	assert_int_equal(intro_service_manager_add(m, SERVICE(.run = fails)), -EBUSY);
 	intro_service_manager_free(m);
@@ -593,6 +617,7 @@ int main(void)
 		TEST(a_worker_told_alone),
 		TEST(workers_do_not_outlive_the_manager),
 		TEST(failing_workers_back_off),
+		TEST(exiting_workers_back_off),
 		TEST(a_long_life_is_forgiven),
 		TEST(a_killed_worker_is_replaced),
 		TEST(reconfigured_while_it_runs),
