@@ -189,7 +189,7 @@ static void queues(void)
 
 static int outlasts(struct intro_call *call)
 {
-	struct timespec t = {.tv_sec = 1, .tv_nsec = 3 * LIMIT};
+	struct timespec t = {.tv_nsec = 10 * LIMIT};
 
 	nanosleep(&t, NULL);
 	return 0;
