@@ -31,6 +31,8 @@
 #define GRACEFUL_NS (60ll * NSEC_PER_SEC)
 #define BACKOFF_MIN_NS (NSEC_PER_SEC / 10)
 #define BACKOFF_MAX_NS (30ll * NSEC_PER_SEC)
+/* When to look again where there was no memory. */
+#define NO_MEMORY_NS (NSEC_PER_SEC / 100)
 
 enum slot_state { SLOT_EMPTY, SLOT_RUNS, SLOT_ENDING };
 
@@ -271,7 +273,7 @@ static void adjust(struct intro_service_manager *m, struct service *s)
 	pthread_mutex_lock(&m->lock);
 	wanted = m->stopping ? 0 : s->wanted;
 	pthread_mutex_unlock(&m->lock);
-	/* without memory there are as many as there were */
+	/* without memory there are as many as there were, until next_due */
 	if (slots_grow(s, wanted))
 		wanted = s->n;
 	for (unsigned i = 0; i < s->n; i++) {
@@ -299,6 +301,9 @@ static int64_t next_due(struct intro_service_manager *m)
 		pthread_mutex_lock(&m->lock);
 		wanted = m->stopping ? 0 : s->wanted;
 		pthread_mutex_unlock(&m->lock);
+		/* there was no memory for them */
+		if (wanted > s->n && intro__now() + NO_MEMORY_NS < due)
+			due = intro__now() + NO_MEMORY_NS;
 		for (unsigned k = 0; k < s->n; k++) {
 			const struct slot *slot = &s->slots[k];
 			bool waits = slot->state == SLOT_ENDING ||
@@ -415,7 +420,7 @@ static size_t fill_polled(struct intro_service_manager *m)
 
 static void sleep_and_reap(struct intro_service_manager *m)
 {
-	struct timespec left = {.tv_nsec = NSEC_PER_SEC / 100};
+	struct timespec left = {.tv_nsec = NO_MEMORY_NS};
 	int64_t due = next_due(m), now = intro__now();
 	size_t n = fill_polled(m);
 	uint64_t count;
