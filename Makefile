@@ -64,7 +64,7 @@ RT_SO	:= $(B)/lib/libintrospect-rt.so.$(SOVERSION)
 LIB_SO	:= $(B)/lib/libintrospect.so.$(SOVERSION)
 # A test may name what it needs besides the two libraries in a comment: "LIBS: -lfoo".
 # What a sanitizer cannot run (its locks do not survive a fork among threads, its allocator is its own); and what does more without.
-PLAIN_ONLY := test_rt_manager_fork test_rt_scarce
+PLAIN_ONLY := test_rt_fork test_rt_scarce
 PLAIN_TOO := test_rt_stress_mix
 PLAIN	:= $(addprefix build/tests/unit/,$(PLAIN_ONLY) $(PLAIN_TOO))
 UNIT	:= $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(filter tests/unit/test_%,$(UNIT_SRC)))

@@ -22,6 +22,25 @@ static struct {
 	struct function function[FUNCTIONS];
 } known = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+static void lock(void)
+{
+	pthread_mutex_lock(&known.lock);
+}
+
+static void unlock(void)
+{
+	pthread_mutex_unlock(&known.lock);
+}
+
+/*
+ * A child forked while another thread registers must not find the lock held. Before main: a handler
+ * that comes while a thread forks is not called in that child.
+ */
+__attribute__((constructor)) static void watch_forks(void)
+{
+	pthread_atfork(lock, unlock, unlock);
+}
+
 /* FNV-1a; never 0. */
 static uint64_t number_of(const char *name)
 {
@@ -55,9 +74,9 @@ static int add_locked(const char *name, void (*fn)(void))
 {
 	int err;
 
-	pthread_mutex_lock(&known.lock);
+	lock();
 	err = add(name, fn);
-	pthread_mutex_unlock(&known.lock);
+	unlock();
 	return err;
 }
 
