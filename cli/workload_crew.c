@@ -176,8 +176,7 @@ int crew_wait(struct crew *crew)
 		}
 		if (intro_future_error(&crew->futures[i], INTRO_FOREVER, &error))
 			error = (struct intro_error){.text = "cancelled"};
-		status = workload_fail("pool '%s', task %zu: %s", crew->name, i,
-				       error.text[0] ? error.text : strerror(-err));
+		status = workload_fail("pool '%s', task %zu: %s", crew->name, i, error.text);
 	}
 	return status;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* executor.c - what all executors share: checks, dispatch, the call's own functions. */
+#include <ctype.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
@@ -134,6 +135,18 @@ void intro__error_set(struct intro_error *error, int code, const char *format, .
 	va_end(args);
 }
 
+void intro__error_explain(struct intro_error *error)
+{
+	const char *why = error->code < 0 ? strerrordesc_np(-error->code) : NULL;
+
+	if (error->text[0])
+		return;
+	if (why)
+		snprintf(error->text, sizeof(error->text), "%s", why);
+	else
+		snprintf(error->text, sizeof(error->text), "failed with %d", error->code);
+}
+
 void intro__future_drop(struct future *f, const struct intro_error *error)
 {
 	struct future_end end = {
@@ -200,6 +213,10 @@ void intro_call_error(struct intro_call *call, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(state->text, sizeof(state->text), format, args);
 	va_end(args);
+	/* one line */
+	for (char *at = state->text; *at; at++)
+		if (iscntrl((unsigned char)*at))
+			*at = ' ';
 }
 
 static __attribute__((noinline)) int check_and_reject(struct intro_executor *executor,

@@ -169,6 +169,8 @@ void intro__future_drop_cancelled(struct future *future);
  */
 void *intro__bytes_alloc(size_t size);
 
+/* Every error that is told has a text: where its task gave none, what its code means. */
+void intro__error_explain(struct intro_error *error);
 /* error->text gets the formatted text, cut. */
 void intro__error_set(struct intro_error *error, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -331,6 +331,8 @@ int intro_future_set_error(struct intro_future *future, const struct intro_error
 				 .by_anybody = true,
 				 .error = error};
 
+	if (!error || !error->code)
+		return -EINVAL;
 	return intro__future_end(intro__future(future), &end);
 }
 
@@ -474,10 +476,9 @@ int intro_future_error(struct intro_future *future, int64_t timeout_ns, struct i
 	int ret = outcome(f, timeout_ns);
 
 	if (!ret && error) {
+		*error = f->failed ? f->error : (struct intro_error){0};
 		if (f->failed)
-			*error = f->error;
-		else
-			error->code = error->text[0] = 0;
+			intro__error_explain(error);
 	}
 	return ret;
 }

@@ -162,6 +162,7 @@ static int give_shared(struct map *m, size_t index)
 		return m->done(index, &item->result, NULL, m->ctx);
 	if (item->text)
 		strncpy(error.text, item->text, sizeof(error.text) - 1);
+	intro__error_explain(&error);
 	return give_error(m, index, &error);
 }
 
@@ -180,6 +181,7 @@ static int give_copied(struct map *m, size_t index, unsigned char **at)
 		return m->done(index, &result, NULL, m->ctx);
 	error.code = reply.code;
 	memcpy(error.text, result.data, reply.text);
+	intro__error_explain(&error);
 	return give_error(m, index, &error);
 }
 

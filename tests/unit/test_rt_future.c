@@ -154,6 +154,17 @@ static void errors(void **state)
 	assert_int_equal(intro_future_set_error(&f, &error), 0);
 	assert_int_equal(intro_future_result(&f, 0, NULL), -ENOENT);
 	intro_future_destroy(&f);
+	/* no error at all; and one that says nothing of itself */
+	intro_future_init(&f);
+	error = (struct intro_error){.text = "no luck"};
+	assert_int_equal(intro_future_set_error(&f, &error), -EINVAL);
+	assert_int_equal(intro_future_set_error(&f, NULL), -EINVAL);
+	assert_int_equal(intro_future_state(&f), INTRO_FUTURE_PENDING);
+	error = (struct intro_error){.code = -ENOENT};
+	assert_int_equal(intro_future_set_error(&f, &error), 0);
+	assert_int_equal(intro_future_error(&f, 0, &got), 0);
+	assert_string_equal(got.text, strerror(ENOENT));
+	intro_future_destroy(&f);
 }
 
 static void from_pending_to_notified(void **state)

@@ -554,6 +554,59 @@ static void map_in_chunks(void **state)
 	intro_executor_free(e);
 }
 
+static int fails_with(struct intro_call *call)
+{
+	int code = *(const int *)call->arg;
+
+	if (code == 8)
+		intro_call_error(call, "one\nline\t%d", code);
+	return code;
+}
+
+static const struct {
+	int code;
+	const char *text;
+} without_words[] = {
+	{7, "failed with 7"},
+	{8, "one line 8"},
+	{-ENOENT, "No such file or directory"},
+	{-12345, "failed with -12345"},
+};
+#define WITHOUT_WORDS (sizeof(without_words) / sizeof(without_words[0]))
+
+static int has_text(size_t i, const struct intro_result *result, const struct intro_error *error,
+		    void *ctx)
+{
+	assert_int_equal(error->code, without_words[i].code);
+	assert_string_equal(error->text, without_words[i].text);
+	return 0;
+}
+
+static void every_error_has_a_text(void **state)
+{
+	struct intro_executor *pool[] = {new_pool(1),
+					 intro_thread_executor_new(POOL_OPTIONS(.workers = 1))};
+	int codes[WITHOUT_WORDS];
+	struct intro_error error;
+	struct intro_future f;
+
+	for (size_t i = 0; i < WITHOUT_WORDS; i++)
+		codes[i] = without_words[i].code;
+	for (int k = 0; k < 2; k++) {
+		for (size_t i = 0; i < WITHOUT_WORDS; i++) {
+			submit_new(pool[k], &f, fails_with, &codes[i], sizeof(codes[i]));
+			assert_int_equal(intro_future_error(&f, INTRO_FOREVER, &error), 0);
+			has_text(i, NULL, &error, NULL);
+			intro_future_destroy(&f);
+		}
+		assert_int_equal(intro_executor_map(pool[k], fails_with, codes, WITHOUT_WORDS,
+						    sizeof(codes[0]), 3, INTRO_FOREVER, has_text,
+						    NULL),
+				 0);
+		intro_executor_free(pool[k]);
+	}
+}
+
 static void wait_and_as_completed(void **state)
 {
 	struct gate *gate = gate_new_shared();
@@ -655,6 +708,7 @@ int main(void)
 		cmocka_unit_test(an_idle_pool_uses_no_cpu),
 		cmocka_unit_test(rings_run_full),
 		cmocka_unit_test(map_in_chunks),
+		cmocka_unit_test(every_error_has_a_text),
 		cmocka_unit_test(wait_and_as_completed),
 		cmocka_unit_test(marks_tell_the_story),
 	};

@@ -83,7 +83,11 @@ typedef int (*intro_task_fn)(struct intro_call *call);
  * -EALREADY the second time; -ENOMEM.
  */
 int intro_call_return(struct intro_call *call, void *data, size_t size);
-/* The text that goes with the error code; cut at INTRO_ERROR_TEXT - 1. The first one counts. */
+/*
+ * The text that goes with the error code, one line; cut at INTRO_ERROR_TEXT - 1. The first one
+ * counts. Without one an error has the text of its code: that of a negative errno, or "failed with
+ * 7".
+ */
 void intro_call_error(struct intro_call *call, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

@@ -46,7 +46,7 @@ struct intro_result {
 /* Why a task failed. code 0: it did not. */
 struct intro_error {
 	int code;		     /* what the task returned, or a negative errno */
-	char text[INTRO_ERROR_TEXT]; /* one line, NUL-terminated; may be empty */
+	char text[INTRO_ERROR_TEXT]; /* one line, NUL-terminated */
 };
 
 struct intro_future;
@@ -135,7 +135,8 @@ void intro_as_completed_free(struct intro_as_completed *it);
 /*
  * For executors and tests. set_running_or_notify_cancel: 1 it is RUNNING now; 0 it was
  * cancelled and is CANCELLED_AND_NOTIFIED now; -EINVAL in any other state. set_*: 0, or -EINVAL
- * when it is done already (a result is set once).
+ * when it is done already (a result is set once), or for an error without a code. One without a
+ * text is given that of its code.
  */
 int intro_future_set_running_or_notify_cancel(struct intro_future *future);
 int intro_future_set_result(struct intro_future *future, struct intro_result result);
