@@ -69,7 +69,9 @@ int intro__executor_init_in(struct intro_executor *executor, const struct intro_
 {
 	const char *name = options->name && *options->name ? options->name : "pool";
 
-	if (options->workers > WORKERS_MAX || (options->waiters_help && options->initializer))
+	if (options->workers > WORKERS_MAX ||
+	    ((options->waiters_help || options->caller_runs) && options->initializer) ||
+	    (options->caller_runs && !ops->run_or_queue))
 		return -EINVAL;
 	if ((unsigned)options->binding > INTRO_BIND_CORES || (options->binding && !ops->binds))
 		return -EINVAL;
@@ -81,6 +83,7 @@ int intro__executor_init_in(struct intro_executor *executor, const struct intro_
 	executor->initarg_size = options->initarg_size;
 	executor->reject = options->check_and_reject;
 	executor->timed = options->timed;
+	executor->caller_runs = options->caller_runs;
 	executor->spawns = options->start_method == INTRO_START_SPAWN;
 	executor->held_as = options->waiters_help ? FUTURE_GUESTS : 0;
 	snprintf(executor->name, sizeof(executor->name), "%s", name);
@@ -219,8 +222,7 @@ void intro_call_error(struct intro_call *call, const char *format, ...)
 			*at = ' ';
 }
 
-static __attribute__((noinline)) int check_and_reject(struct intro_executor *executor,
-						      uint32_t name)
+static int check_and_reject(struct intro_executor *executor, uint32_t name)
 {
 	int err = executor->reject.fn(executor, executor->ops->backlog(executor),
 				      executor->reject.arg);
@@ -244,19 +246,11 @@ struct intro_check_and_reject intro_reject_when_reached(uint64_t max_backlog)
 	return (struct intro_check_and_reject){.fn = reject_when_reached, .arg = (void *)most};
 }
 
-static inline int submit(struct intro_executor *executor, struct intro_future *future,
-			 uint32_t name, intro_task_fn fn, const void *arg, size_t size)
+int intro__executor_queue(struct intro_executor *executor, struct future *f, uint32_t name,
+			  intro_task_fn fn, const void *arg, size_t size)
 {
-	struct future *f = intro__future(future);
-	int err;
+	int err = intro__future_hold(f, executor, executor->held_as, executor->pool, name);
 
-	if (!fn)
-		return -EINVAL;
-	if (intro__executor_is_parents(executor))
-		return -ESHUTDOWN;
-	if (executor->reject.fn && (err = check_and_reject(executor, name)))
-		return err;
-	err = intro__future_hold(f, executor, executor->held_as, executor->pool, name);
 	if (err)
 		return err;
 	f->work.fn = fn;
@@ -268,6 +262,37 @@ static inline int submit(struct intro_executor *executor, struct intro_future *f
 	if (err)
 		intro__future_unhold(f);
 	return err;
+}
+
+static inline int submit_unchecked(struct intro_executor *executor, struct intro_future *future,
+				   uint32_t name, intro_task_fn fn, const void *arg, size_t size)
+{
+	struct future *f = intro__future(future);
+
+	if (executor->caller_runs)
+		return executor->ops->run_or_queue(executor, f, name, fn, arg, size);
+	return intro__executor_queue(executor, f, name, fn, arg, size);
+}
+
+static __attribute__((noinline)) int submit_checked(struct intro_executor *executor,
+						    struct intro_future *future, uint32_t name,
+						    intro_task_fn fn, const void *arg, size_t size)
+{
+	int err = check_and_reject(executor, name);
+
+	return err ? err : submit_unchecked(executor, future, name, fn, arg, size);
+}
+
+static inline int submit(struct intro_executor *executor, struct intro_future *future,
+			 uint32_t name, intro_task_fn fn, const void *arg, size_t size)
+{
+	if (!fn)
+		return -EINVAL;
+	if (intro__executor_is_parents(executor))
+		return -ESHUTDOWN;
+	if (executor->reject.fn)
+		return submit_checked(executor, future, name, fn, arg, size);
+	return submit_unchecked(executor, future, name, fn, arg, size);
 }
 
 int intro_executor_submit_named(struct intro_executor *executor, struct intro_future *future,

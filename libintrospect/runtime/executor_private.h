@@ -27,6 +27,12 @@ struct intro_executor_ops {
 	/* Adds what its workers have counted, sets submitted and workers. */
 	void (*statistics)(struct intro_executor *executor, struct intro_executor_statistics *to);
 	int (*maintain)(struct intro_executor *executor); /* NULL: not a dynamic one */
+	/*
+	 * Submits a task: where the pool is full, runs it, else by intro__executor_queue. NULL: its
+	 * callers run nothing.
+	 */
+	int (*run_or_queue)(struct intro_executor *executor, struct future *future, uint32_t name,
+			    intro_task_fn fn, const void *arg, size_t size);
 	/* map: whether workers see the submitter's memory */
 	bool shares_memory;
 	bool binds; /* its workers can be bound to nodes and cores */
@@ -37,6 +43,7 @@ struct intro_executor_ops {
 /* What one worker has done; written by one thread only, read by any. */
 struct intro__counts {
 	_Atomic uint64_t executed, failures, timed, queued_ns, run_ns;
+	_Atomic uint64_t beside; /* a thread pool's: tasks that were in no ring */
 };
 
 static inline void intro__count(_Atomic uint64_t *counter, uint64_t by)
@@ -77,6 +84,7 @@ struct intro_executor {
 	size_t initarg_size;
 	struct intro_check_and_reject reject;
 	bool timed;
+	unsigned caller_runs;
 	bool spawns; /* its workers: functions go to them by number */
 	char name[INTRO__NAME_BYTES];
 	/* How a thread worker calls a function; NULL: as it is. Set before the first submit. */
@@ -134,6 +142,9 @@ unsigned intro__usable_cpus(void);
 int intro__executor_init(struct intro_executor *executor, const struct intro_executor_ops *ops,
 			 const struct intro_executor_options *options, enum intro_pool_kind kind);
 void intro__executor_fini(struct intro_executor *executor);
+/* A submit, after its checks: takes hold of the future, which ops->submit then gets. */
+int intro__executor_queue(struct intro_executor *executor, struct future *future, uint32_t name,
+			  intro_task_fn fn, const void *arg, size_t size);
 /* The same for one that is of a pool which was there before it, and stays. */
 int intro__executor_init_in(struct intro_executor *executor, const struct intro_executor_ops *ops,
 			    const struct intro_executor_options *options, uint32_t pool);

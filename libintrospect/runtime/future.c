@@ -263,23 +263,6 @@ static void store_result(struct future *f, const struct future_end *end)
 		f->result.data = memcpy(f->small, end->result.data, end->result.size);
 }
 
-/*
- * The common case in one step: a task that its executor runs, for which nobody waits yet, and of
- * which no mark is to be made, as that must be made under the lock.
- */
-static bool end_at_once(struct future *f, const struct future_end *end)
-{
-	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
-
-	if ((word & ~FUTURE_LEAVES) != (FUTURE_HELD | INTRO_FUTURE_RUNNING) ||
-	    end->status != INTRO_STATUS_OK || end->by_anybody || intro_marks_on())
-		return false;
-	store_result(f, end);
-	return atomic_compare_exchange_strong_explicit(
-		&f->word, &word, (word & FUTURE_LEAVES) | INTRO_FUTURE_FINISHED,
-		memory_order_acq_rel, memory_order_relaxed);
-}
-
 static __attribute__((noinline)) int end_locked(struct future *f, const struct future_end *end)
 {
 	struct wakes now = {0}, *wakes = end->later ? end->later : &now;
@@ -311,7 +294,12 @@ static __attribute__((noinline)) int end_locked(struct future *f, const struct f
 
 int intro__future_end(struct future *f, const struct future_end *end)
 {
-	return end_at_once(f, end) ? 0 : end_locked(f, end);
+	if (end->status == INTRO_STATUS_OK && !end->by_anybody && intro__future_ends_at_once(f)) {
+		store_result(f, end);
+		if (intro__future_end_at_once(f))
+			return 0;
+	}
+	return end_locked(f, end);
 }
 
 int intro_future_set_result(struct intro_future *future, struct intro_result result)
@@ -497,7 +485,7 @@ static void take_back(struct future *f)
 	lock(f);
 }
 
-static void wait_until_let_go(struct intro_future *future)
+static __attribute__((noinline)) void wait_until_let_go(struct intro_future *future)
 {
 	struct future *f = intro__future(future);
 	struct waiter waiter = {.kind = WAITER_DESTROY};

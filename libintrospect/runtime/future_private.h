@@ -202,9 +202,10 @@ void intro__future_unhold(struct future *future);
 
 /*
  * The calling thread is about to wait for all of these, without a limit of time: runs those of
- * them that no worker has begun, where it may.
+ * them that no worker has begun, where it may. Returns how many are left: those after them are
+ * over.
  */
-void intro__help(struct intro_future *const *futures, size_t n);
+size_t intro__help(struct intro_future *const *futures, size_t n);
 /* It is (begin) in a callback from now on, and helps nobody; or not any more. */
 void intro__help_forbid(bool begin);
 
@@ -231,5 +232,27 @@ struct future_end {
 };
 /* 0; -EINVAL when it is done already: then the bytes stay the caller's. */
 int intro__future_end(struct future *future, const struct future_end *end);
+
+/*
+ * The common case in one step: a task that its executor runs, for which nobody waits yet, and of
+ * which no mark is to be made, as that must be made under the lock. Is it so, the result may be
+ * stored; then, is it so still, the future is FINISHED.
+ */
+static inline bool intro__future_ends_at_once(const struct future *f)
+{
+	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
+
+	return (word & ~FUTURE_LEAVES) == (FUTURE_HELD | INTRO_FUTURE_RUNNING) && !intro_marks_on();
+}
+
+static inline bool intro__future_end_at_once(struct future *f)
+{
+	uint32_t leaves = atomic_load_explicit(&f->word, memory_order_relaxed) & FUTURE_LEAVES;
+	uint32_t word = leaves | FUTURE_HELD | INTRO_FUTURE_RUNNING;
+
+	return atomic_compare_exchange_strong_explicit(&f->word, &word,
+						       leaves | INTRO_FUTURE_FINISHED,
+						       memory_order_acq_rel, memory_order_relaxed);
+}
 
 #endif

@@ -183,7 +183,8 @@ struct intro_executor *intro_interpreter_executor_new(struct intro_interpreter *
 	struct intro_executor *executor;
 	int err = intro__executor_options(&own, options);
 
-	if (!err && (!interpreter || own.binding))
+	/* a caller may hold the lock already */
+	if (!err && (!interpreter || own.binding || own.caller_runs))
 		err = -EINVAL;
 	if (err) {
 		errno = -err;

@@ -30,6 +30,19 @@ static inline void pause_cpu(void)
 #endif
 }
 
+/*
+ * A load after this is not done before a read-modify-write before it is seen by others. On x86 that
+ * is so by itself.
+ */
+static inline void intro__fence_after_atomic(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	atomic_signal_fence(memory_order_seq_cst);
+#else
+	atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
 /* false: `ns` are over since the first call. */
 static inline bool spin_once(struct spin *spin, int64_t ns)
 {

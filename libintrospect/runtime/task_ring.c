@@ -77,7 +77,9 @@ static uint64_t count_gone(struct ring *ring, uint64_t head)
 static struct future *empty_cell(struct ring *ring, uint64_t place)
 {
 	struct ring_cell *cell = &ring->cell[place & ring->mask];
-	struct future *f = atomic_load_explicit(&cell->future, memory_order_relaxed);
+	/* acquire: what the one who took it back has written before is seen by who finds it empty
+	 */
+	struct future *f = atomic_load_explicit(&cell->future, memory_order_acquire);
 
 	if (f == RING_GONE)
 		atomic_store_explicit(&cell->future, NULL, memory_order_relaxed);
@@ -179,11 +181,6 @@ void intro__task_ring_close(struct ring_queue *queue)
 	struct ring *ring = atomic_load(&queue->in);
 
 	atomic_fetch_or(&ring->tail, RING_CLOSED);
-}
-
-uint64_t intro__task_ring_pushed(struct ring_queue *queue)
-{
-	return atomic_load(&atomic_load(&queue->in)->tail) / 2;
 }
 
 uint64_t intro__task_ring_popped(struct ring_queue *queue)

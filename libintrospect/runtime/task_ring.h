@@ -66,6 +66,7 @@ static inline enum ring_push intro__task_ring_push(struct ring_queue *queue, str
 			tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
 		}
 	}
+	__builtin_prefetch(&ring->cell[(turn + 8) & ring->mask], 1);
 	atomic_store_explicit(&f->place, cell, memory_order_release);
 	atomic_store_explicit(&cell->future, f, memory_order_relaxed);
 	atomic_store_explicit(&cell->turn, turn + 1, memory_order_release);
@@ -74,6 +75,30 @@ static inline enum ring_push intro__task_ring_push(struct ring_queue *queue, str
 
 /* NULL: none, for now. *gone: so many were taken back, and what is returned is none; or 0. */
 struct future *intro__task_ring_pop(struct ring_queue *queue, uint64_t *gone);
+/*
+ * For a submitter: whether all that was pushed has been popped, or is about to be. Reads nothing
+ * that pops of others change.
+ */
+static inline bool intro__task_ring_is_drained(struct ring_queue *queue)
+{
+	struct ring *ring = atomic_load_explicit(&queue->in, memory_order_acquire);
+	uint64_t place = atomic_load_explicit(&ring->tail, memory_order_relaxed) / 2;
+
+	return atomic_load_explicit(&ring->cell[(place - 1) & ring->mask].turn,
+				    memory_order_relaxed) != place &&
+	       atomic_load_explicit(&queue->out, memory_order_relaxed) == ring;
+}
+
+/* false: there is nothing to pop, for now. Reads only what a push or a pop writes. */
+static inline bool intro__task_ring_may_pop(struct ring_queue *queue)
+{
+	struct ring *ring = atomic_load_explicit(&queue->out, memory_order_acquire);
+	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+
+	return atomic_load_explicit(&ring->cell[head & ring->mask].turn, memory_order_relaxed) !=
+		       head ||
+	       atomic_load_explicit(&ring->next, memory_order_relaxed);
+}
 /* Pops those in front that were taken back, up to the first that was not: how many. */
 uint64_t intro__task_ring_sweep(struct ring_queue *queue);
 /* Takes a future that was pushed, and may have been popped, out of its cell. true: it was there. */
@@ -90,7 +115,10 @@ int intro__task_ring_grow(struct ring_queue *queue);
 void intro__task_ring_close(struct ring_queue *queue);
 
 /* How many were ever pushed; how many of them were popped. */
-uint64_t intro__task_ring_pushed(struct ring_queue *queue);
+static inline uint64_t intro__task_ring_pushed(struct ring_queue *queue)
+{
+	return atomic_load(&atomic_load(&queue->in)->tail) / 2;
+}
 uint64_t intro__task_ring_popped(struct ring_queue *queue);
 
 static inline uint64_t intro__task_ring_length(struct ring_queue *queue)

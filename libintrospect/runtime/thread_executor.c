@@ -2,8 +2,8 @@
 /*
  * thread_executor.c - a pool of threads.
  *
- * One queue without a lock (task_ring.h): a submit to workers who are busy, and a worker's step
- * from task to task, take no lock. Workers that find the queue empty sleep, each on a word of its
+ * Its queue (thread_queue.c) has no lock: a submit to workers who are busy, and a worker's step
+ * from task to task, take none. Workers that find the queue empty sleep, each on a word of its
  * own, on a stack of sleepers (the last to fall asleep is the first to be woken: its cache is
  * warm).
  *
@@ -30,31 +30,16 @@
 #define WORKER_SPIN_NS 40000
 #define WORKER_SPIN_LEAST_NS 5000
 
-/*
- * A worker who looks at the queue of a pool whose waiters help keeps this far from it, about 1 us:
- * who submits one task and waits for it runs it in a twentieth of that, on a queue in its own
- * cache.
- */
-#define PAUSES_BESIDE_GUESTS 40
-/* And looks this long: guests take most of what it is woken for, and its wake-ups cost them more.
- */
+/* The same where waiters help, since it last saw that tasks come: they take most of what it is
+ * woken for, and its wake-ups cost them more. */
 #define SPIN_BESIDE_GUESTS_NS 200000
+
+/* A shutdown looks so often whether a guest has left that did not tell. */
+#define GUESTS_LEFT_LOOK_NS 1000000
 
 /* So many may be woken at a time, the second for a backlog of so many tasks. */
 #define SEARCHERS 2
 #define BACKLOG_A_SEARCHER 32
-
-static bool is_empty(struct thread_pool *pool)
-{
-	return intro__task_ring_is_empty(&pool->queue) &&
-	       (!pool->placement || intro__placement_is_empty(pool->placement));
-}
-
-static uint64_t length(struct thread_pool *pool)
-{
-	return intro__task_ring_length(&pool->queue) +
-	       (pool->placement ? intro__placement_length(pool->placement) : 0);
-}
 
 /* Returns whom to wake when the lock is released. */
 struct thread_worker *intro__thread_pop_sleeper(struct thread_pool *pool, uint64_t becomes)
@@ -80,7 +65,7 @@ static bool wants_searcher(struct thread_pool *pool, uint64_t idle)
 	unsigned searching = IDLE_COUNT(idle, IDLE_SEARCHING);
 
 	return IDLE_COUNT(idle, IDLE_SLEEPING) && searching < SEARCHERS &&
-	       length(pool) > (uint64_t)searching * BACKLOG_A_SEARCHER;
+	       intro__thread_length(pool) > (uint64_t)searching * BACKLOG_A_SEARCHER;
 }
 
 /* lock is held. Somebody for the work that waits, unless somebody is on the way. */
@@ -112,7 +97,7 @@ static void stop_searching(struct thread_worker *w)
 	uint64_t idle = atomic_fetch_sub(&pool->idle, IDLE_SEARCHING);
 
 	w->searching = false;
-	if (!IDLE_COUNT(idle, IDLE_SLEEPING) || is_empty(pool))
+	if (!IDLE_COUNT(idle, IDLE_SLEEPING) || intro__thread_is_empty(pool))
 		return;
 	pthread_mutex_lock(&pool->lock);
 	next = pop_searcher(pool);
@@ -142,7 +127,7 @@ static void sleep_until_woken(struct thread_worker *w)
 
 	pthread_mutex_lock(&pool->lock);
 	atomic_fetch_add(&pool->idle, change);
-	if (atomic_load(&pool->over) || !is_empty(pool)) {
+	if (atomic_load(&pool->over) || !intro__thread_is_empty(pool)) {
 		/* still searching: who submitted this woke nobody, and relies on it for the rest */
 		atomic_fetch_sub(&pool->idle, change);
 		pthread_mutex_unlock(&pool->lock);
@@ -157,52 +142,38 @@ static void sleep_until_woken(struct thread_worker *w)
 		intro__futex_wait(&w->awake, 0, INTRO_FOREVER);
 }
 
-static struct future *pop_from(struct thread_pool *pool, struct ring_queue *queue)
-{
-	struct future *f;
-	uint64_t gone;
-
-	while ((f = intro__task_ring_pop(queue, &gone)) && gone)
-		atomic_fetch_sub_explicit(&pool->gone, (int64_t)gone, memory_order_relaxed);
-	return f;
-}
-
-/* Its own node's first, then near before far. */
-static __attribute__((noinline)) struct future *pop_near(struct thread_pool *pool, unsigned place)
-{
-	const struct placement *placement = pool->placement;
-	struct future *f = NULL;
-
-	for (unsigned i = 0; !f && i < placement->n; i++)
-		f = pop_from(pool, intro__thread_queue(pool, placement->place[place].order[i]));
-	return f;
-}
-
-/* The next that is there to be run, for a worker of this place. NULL: none now. */
-static struct future *pop_task(struct thread_pool *pool, unsigned place)
-{
-	return pool->placement ? pop_near(pool, place) : pop_from(pool, &pool->queue);
-}
-
 static struct future *look_a_while(struct thread_worker *w)
 {
 	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
+	bool slot = intro__thread_has_slot(pool), looks;
 	struct spin spin = {0};
-	bool looks = true;
 	struct future *f;
 
+	w->glance.left = 0;
 	do {
-		f = pop_task(pool, w->place);
-		for (unsigned i = 0; !f && looks && i <= pool->pauses_a_look; i++)
-			looks = spin_once(&spin, w->spin_ns);
-		looks &= !atomic_load_explicit(&pool->over, memory_order_relaxed);
-	} while (!f && looks);
-	if (pool->base.held_as & FUTURE_GUESTS)
+		f = intro__thread_pop(w);
+		if (!f && slot)
+			f = intro__thread_glance(w, &spin);
+		looks = !f && spin_once(&spin, w->spin_ns) &&
+			!atomic_load_explicit(&pool->over, memory_order_relaxed);
+	} while (looks);
+	if (slot)
 		return f;
 	if (f && w->spin_ns < WORKER_SPIN_NS)
 		w->spin_ns *= 2;
 	else if (!f && w->spin_ns > WORKER_SPIN_LEAST_NS)
 		w->spin_ns /= 2;
+	return f;
+}
+
+static struct future *pop_any(struct thread_worker *w)
+{
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
+	struct future *f = intro__thread_pop(w);
+
+	if (f || !intro__thread_has_slot(pool) || !(f = intro__thread_pop_slot(pool)))
+		return f;
+	intro__count(&w->seat.counts.beside, 1);
 	return f;
 }
 
@@ -215,11 +186,13 @@ static struct future *next_task(struct thread_worker *w)
 
 	while (!w->leaves) {
 		over = atomic_load(&pool->over);
-		f = pop_task(pool, w->place);
-		if (!f && over && is_empty(pool))
-			return NULL;
-		if (!f && may_look(w))
+		f = intro__thread_pop(w);
+		if (!f && !over && may_look(w))
 			f = look_a_while(w);
+		else if (!f)
+			f = pop_any(w);
+		if (!f && over && intro__thread_is_empty(pool))
+			return NULL;
 		if (f) {
 			if (w->searching)
 				stop_searching(w);
@@ -247,14 +220,14 @@ static void drop_queue(struct thread_pool *pool, const struct intro_error *error
 
 	atomic_fetch_add(&pool->droppers, 1);
 	do {
-		f = pop_task(pool, 0);
+		f = intro__thread_pop_one(pool);
 		if (f && error)
 			intro__future_drop(f, error);
 		else if (f)
 			intro__future_drop_cancelled(f);
 		else
 			sched_yield(); /* a submitter is half way in */
-	} while (!is_empty(pool));
+	} while (!intro__thread_is_empty(pool));
 	atomic_fetch_sub(&pool->droppers, 1);
 }
 
@@ -345,7 +318,8 @@ int intro__thread_start_worker(struct thread_pool *pool)
 	w->seat.initial = NULL;
 	w->place = pool->placement ? intro__placement_of(pool->placement, w->seat.index) : 0;
 	w->leaves = w->searching = false;
-	w->spin_ns = pool->base.held_as & FUTURE_GUESTS ? SPIN_BESIDE_GUESTS_NS : WORKER_SPIN_NS;
+	w->glance = (struct glance){.apart = 1};
+	w->spin_ns = intro__thread_has_slot(pool) ? SPIN_BESIDE_GUESTS_NS : WORKER_SPIN_NS;
 	intro__worker_name(&pool->base, w->seat.index, w->name, sizeof(w->name));
 	atomic_fetch_add(&pool->idle, IDLE_STARTING + IDLE_LIVE);
 	err = pthread_create(&w->thread, NULL, worker_main, w);
@@ -356,19 +330,11 @@ int intro__thread_start_worker(struct thread_pool *pool)
 	return -err;
 }
 
-static bool take_back(struct thread_pool *pool, struct future *f)
-{
-	bool taken = intro__task_ring_take_back(f);
-
-	if (taken)
-		atomic_fetch_add_explicit(&pool->gone, 1, memory_order_relaxed);
-	return taken;
-}
-
 /* Is there more to do than workers who know of it? f was just pushed, and may be gone. */
 static __attribute__((noinline)) int call_worker(struct thread_pool *pool, struct future *f,
 						 uint64_t idle)
 {
+	enum taken taken = TAKEN_NOT;
 	struct thread_worker *w;
 	int err = 0;
 
@@ -379,58 +345,46 @@ static __attribute__((noinline)) int call_worker(struct thread_pool *pool, struc
 		err = intro__thread_start_worker(pool);
 	w = pop_searcher(pool);
 	/* those who are there will do it, or one of them has it already */
-	if (err && (IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE) || !take_back(pool, f)))
+	if (err && !IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE))
+		taken = intro__thread_take(pool, f);
+	if (taken == TAKEN_FROM_RING) {
+		pool->refused++;
+		atomic_fetch_add_explicit(&pool->gone, 1, memory_order_relaxed);
+	} else if (!taken) {
 		err = 0;
-	pool->refused += err != 0;
+	}
 	pthread_mutex_unlock(&pool->lock);
 	intro__thread_wake(w);
 	return err;
 }
 
-/* The queue did not take it. 0: try again. */
-static int make_room(struct thread_pool *pool, struct ring_queue *queue)
+static int push(struct thread_pool *pool, struct future *f, uint64_t task)
 {
-	uint64_t swept;
-	int err = 0;
+	struct ring_queue *queue = &pool->queue;
+	struct future *here = f; /* which may be gone */
 
-	pthread_mutex_lock(&pool->lock);
-	if (pool->broken.code)
-		err = -EPIPE;
-	else if (pool->closed)
-		err = -ESHUTDOWN;
-	else if ((swept = intro__task_ring_sweep(queue)))
-		atomic_fetch_sub_explicit(&pool->gone, (int64_t)swept, memory_order_relaxed);
-	else
-		err = intro__task_ring_grow(queue);
-	pthread_mutex_unlock(&pool->lock);
-	return err;
-}
-
-static __attribute__((noinline)) int push_slowly(struct thread_pool *pool, struct ring_queue *queue,
-						 struct future *f)
-{
-	int err;
-
-	do
-		err = make_room(pool, queue);
-	while (!err && intro__task_ring_push(queue, f));
-	return err;
+	if (intro__thread_put_in_slot(pool, f, task)) {
+		/* the slot cannot be closed; workers may have looked there the last time */
+		if (atomic_load(&pool->over) &&
+		    atomic_compare_exchange_strong(&pool->slot.future, &here, NULL))
+			return intro__thread_refuses(pool);
+		return 0;
+	}
+	if (pool->placement)
+		queue = intro__thread_queue(pool, intro__placement_here(pool->placement));
+	return intro__task_ring_push(queue, f) ? intro__thread_push_slowly(pool, queue, f) : 0;
 }
 
 static int thread_submit(struct intro_executor *executor, struct future *f)
 {
 	struct thread_pool *pool = intro__thread_pool(executor);
 	uint64_t idle, task = atomic_load_explicit(&f->task, memory_order_relaxed);
-	struct ring_queue *queue = &pool->queue;
-	int err = 0;
+	int err;
 
-	if (pool->placement)
-		queue = intro__thread_queue(pool, intro__placement_here(pool->placement));
 	if (atomic_load_explicit(&pool->over, memory_order_relaxed))
-		return make_room(pool, queue);
+		return intro__thread_refuses(pool);
 	intro_mark_submit(task, executor->pool, f->name);
-	if (intro__task_ring_push(queue, f))
-		err = push_slowly(pool, queue, f);
+	err = push(pool, f, task);
 	idle = atomic_load(&pool->idle);
 	if (!err &&
 	    (IDLE_COUNT(idle, IDLE_SLEEPING) || IDLE_COUNT(idle, IDLE_LIVE) < pool->base.workers))
@@ -443,25 +397,17 @@ static int thread_submit(struct intro_executor *executor, struct future *f)
 
 static bool thread_forget(struct intro_executor *executor, struct future *f)
 {
-	bool taken = take_back(intro__thread_pool(executor), f);
+	struct thread_pool *pool = intro__thread_pool(executor);
+	enum taken taken = intro__thread_take(pool, f);
 
-	if (taken)
-		intro__count_cancelled(executor);
-	return taken;
-}
-
-static int64_t gone_places(struct thread_pool *pool)
-{
-	return (int64_t)atomic_load(&pool->helped) + atomic_load(&pool->gone);
-}
-
-uint64_t intro__thread_backlog(struct thread_pool *pool)
-{
-	int64_t places = (int64_t)length(pool);
-	int64_t gone = gone_places(pool);
-
-	/* not one moment's numbers */
-	return places > gone ? (uint64_t)(places - gone) : 0;
+	if (!taken)
+		return false;
+	if (taken == TAKEN_FROM_RING)
+		atomic_fetch_add_explicit(&pool->gone, 1, memory_order_relaxed);
+	else
+		atomic_fetch_add_explicit(&pool->beside, 1, memory_order_relaxed);
+	intro__count_cancelled(executor);
+	return true;
 }
 
 static uint64_t thread_backlog(struct intro_executor *executor)
@@ -472,35 +418,35 @@ static uint64_t thread_backlog(struct intro_executor *executor)
 static void thread_statistics(struct intro_executor *executor, struct intro_executor_statistics *to)
 {
 	struct thread_pool *pool = intro__thread_pool(executor);
-	uint64_t refused;
 	unsigned started;
 
 	pthread_mutex_lock(&pool->lock);
 	started = pool->started;
-	refused = pool->refused;
 	pthread_mutex_unlock(&pool->lock);
 	for (unsigned i = 0; i < started; i++)
 		intro__counts_add(to, &pool->worker[i].seat.counts);
-	intro__counts_add(to, &pool->guest_counts);
-	to->executed += atomic_load(&pool->helped) - atomic_load(&pool->helped_cancelled);
-	to->submitted = intro__task_ring_pushed(&pool->queue) - refused;
-	for (unsigned place = 1; pool->placement && place < pool->placement->n; place++)
-		to->submitted += intro__task_ring_pushed(intro__thread_queue(pool, place));
+	for (struct guest *g = atomic_load(&pool->guests); g; g = g->next)
+		intro__counts_add(to, &g->seat.counts);
+	to->submitted = intro__thread_submitted(pool);
 	to->workers = IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE);
 }
 
+/* The queue is empty, and nothing comes any more: a guest that has a task has been seen inside. */
 static void join_guests(struct thread_pool *pool)
 {
 	uint32_t left;
 
 	while (atomic_load(&pool->droppers))
 		sched_yield();
-	for (;;) {
-		left = atomic_load(&pool->guests_left);
-		if (gone_places(pool) >= 0)
-			return;
-		intro__futex_wait(&pool->guests_left, left, INTRO_FOREVER);
-	}
+	for (struct guest *g = atomic_load(&pool->guests); g; g = g->next)
+		for (;;) {
+			left = atomic_load(&pool->guests_left);
+			if (!atomic_load(&g->inside))
+				break;
+			/* one that leaves may not know yet that somebody waits */
+			intro__futex_wait(&pool->guests_left, left,
+					  intro__deadline(GUESTS_LEFT_LOOK_NS));
+		}
 }
 
 static void join_all(struct thread_pool *pool)
@@ -551,6 +497,10 @@ static void thread_free(struct intro_executor *executor)
 	pthread_mutex_destroy(&pool->join_lock);
 	pthread_mutex_destroy(&pool->lock);
 	intro__task_ring_fini(&pool->queue);
+	for (struct guest *g = atomic_load(&pool->guests), *next; g; g = next) {
+		next = g->next;
+		free(g);
+	}
 	intro__placement_free(pool->placement);
 	free(pool);
 }
@@ -564,9 +514,12 @@ static const struct intro_executor_ops thread_ops = {
 	.backlog = thread_backlog,
 	.statistics = thread_statistics,
 	.maintain = intro__thread_maintain,
+	.run_or_queue = intro__thread_run_or_queue,
 	.shares_memory = true,
 	.binds = true,
 };
+
+static _Atomic uint64_t pools_made; /* by this process: what guests tell pools by */
 
 static struct thread_pool *pool_alloc(const struct intro_executor *base)
 {
@@ -583,7 +536,8 @@ static struct thread_pool *pool_alloc(const struct intro_executor *base)
 	}
 	pool->base = *base;
 	pool->base.held_as |= FUTURE_HELPS | (intro__usable_cpus() > 1 ? FUTURE_SPINS : 0);
-	pool->pauses_a_look = pool->base.held_as & FUTURE_GUESTS ? PAUSES_BESIDE_GUESTS : 0;
+	pool->serial = 1 + atomic_fetch_add(&pools_made, 1);
+	pool->caller_runs.backlog = base->caller_runs;
 	snprintf(pool->guest, sizeof(pool->guest), "%s/guest", pool->base.name);
 	pthread_mutexattr_init(&spinning);
 	pthread_mutexattr_settype(&spinning, PTHREAD_MUTEX_ADAPTIVE_NP);

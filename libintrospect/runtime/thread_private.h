@@ -2,11 +2,13 @@
 #ifndef INTRO_RUNTIME_THREAD_PRIVATE_H
 #define INTRO_RUNTIME_THREAD_PRIVATE_H
 /*
- * thread_private.h - what the files of the thread pool share: thread_executor.c (queue, workers,
- * who wakes whom), thread_run.c (one task on one thread), thread_dynamic.c (growing and shrinking).
+ * thread_private.h - what the files of the thread pool share: thread_executor.c (workers, who wakes
+ * whom), thread_queue.c (where tasks wait), thread_run.c (one task on one thread), thread_dynamic.c
+ * (growing and shrinking).
  */
 #include "executor_private.h"
 #include "placement.h"
+#include "spin.h"
 #include "task_ring.h"
 
 /* Of thread_pool.idle: how many workers are ... */
@@ -23,6 +25,25 @@ enum worker_slot {
 	SLOT_LEFT = 2, /* its thread ends, and is to be joined */
 };
 
+/* What a worker that looks for tasks knows of the slot (thread_pool.slot). */
+struct glance {
+	uint64_t seen;	      /* its turn at the last glance */
+	unsigned apart, left; /* pauses from one to the next; to the next */
+};
+
+/*
+ * A thread that is none of the pool's and has run tasks of it: by waiting for them, or in submit.
+ * It stays as long as the pool. That thread alone writes what it counts.
+ */
+struct guest {
+	_Alignas(64) struct seat seat;
+	const void *owner;	  /* the address of a variable of that thread alone */
+	_Atomic uint64_t emptied; /* places of the ring that it took a task out of */
+	_Atomic bool inside;
+	bool announced; /* to a tracer, as a worker */
+	struct guest *next;
+};
+
 struct thread_worker {
 	_Alignas(64) struct seat seat;
 	pthread_t thread;
@@ -33,7 +54,19 @@ struct thread_worker {
 	bool searching;
 	unsigned place; /* see placement.h; 0 in a pool that does not place */
 	int64_t spin_ns;
+	struct glance glance;
 	char name[INTRO__NAME_BYTES + 16];
+};
+
+/*
+ * Of a pool whose callers run tasks. Not to count the backlog at each submit: below `room` places
+ * there is room, whatever workers do; and while place `turn` - 1 has not been popped, there is
+ * none.
+ */
+struct caller_runs {
+	_Alignas(64) uint64_t backlog; /* 0: it is not one */
+	_Atomic uint64_t room, turn;
+	_Atomic(struct ring_cell *) full; /* the cell of that place; NULL: none */
 };
 
 struct thread_pool {
@@ -42,9 +75,15 @@ struct thread_pool {
 	struct placement *placement; /* NULL: workers run wherever they may */
 	/* of a dynamic one; the thresholds in thousandths, grow_at 0: not one */
 	unsigned least, grow_at, shrink_at;
-	unsigned pauses_a_look; /* of a worker who looks at the empty queue */
+	uint64_t serial; /* no other pool of this process has, or had, it */
 	char guest[INTRO__NAME_BYTES + 16];
-	struct intro__counts guest_counts; /* but what was executed: helped - helped_cancelled */
+	_Atomic(struct guest *) guests;
+	/*
+	 * With waiters that help: the only task that waits, where its submitter puts it and takes
+	 * it back without a trace; the others are in the ring. So it is older than these. Its
+	 * `turn` is the number of the last that was there.
+	 */
+	_Alignas(64) struct ring_cell slot;
 	_Alignas(64) _Atomic uint64_t idle;
 	_Atomic bool over;    /* closed or broken, and so is the queue */
 	pthread_mutex_t lock; /* guards what follows, and additions to idle's SLEEPING and LIVE */
@@ -56,15 +95,14 @@ struct thread_pool {
 	pthread_mutex_t join_lock;
 	bool joined;
 	/*
-	 * Places in the queue that hold no task any more are `helped` + `gone`: guests count what
-	 * they took out of them when they leave, the others who take one out, or pop such a place,
-	 * count at once. So, with the queue empty, that is the less below 0 the more guests are
-	 * still inside.
+	 * Places in the ring that hold no task any more: `gone` and what guests have emptied. Who
+	 * pops such a place takes it off; so it may be below 0 for a moment.
 	 */
-	_Alignas(64) _Atomic uint64_t helped, helped_cancelled;
-	_Atomic int64_t gone;
+	_Alignas(64) _Atomic int64_t gone;
+	_Atomic uint64_t beside;      /* tasks that left the slot for no worker and no guest */
 	_Atomic uint32_t droppers;    /* who are in drop_queue: they have popped, and will count */
-	_Atomic uint32_t guests_left; /* a futex, for a shutdown: how many have */
+	_Atomic uint32_t guests_left; /* a futex, for a shutdown: how many have, since it is over */
+	struct caller_runs caller_runs;
 	struct thread_worker worker[];
 };
 
@@ -81,8 +119,84 @@ static inline struct ring_queue *intro__thread_queue(struct thread_pool *pool, u
 /* lock is held: whom to wake in a pool that places, where it is linked. */
 struct thread_worker **intro__thread_near_sleeper(struct thread_pool *pool);
 
+/* --- thread_queue.c ----------------------------------------------------------------------------
+ */
+
+/* Seen by one who changed `idle` before: see thread_executor.c. */
+bool intro__thread_is_empty(struct thread_pool *pool);
+/* Places of the queue; not all of them need hold a task. */
+uint64_t intro__thread_length(struct thread_pool *pool);
 /* How many tasks wait. */
 uint64_t intro__thread_backlog(struct thread_pool *pool);
+/* How many were ever submitted. lock is not held. */
+uint64_t intro__thread_submitted(struct thread_pool *pool);
+
+/* For a worker, but what is alone in the slot. NULL: none now. */
+struct future *intro__thread_pop(struct thread_worker *w);
+/* What is in the slot, only if it has been there since the last call. NULL: none now. */
+struct future *intro__thread_glance(struct thread_worker *w, struct spin *spin);
+/* What is there. NULL: none now. The caller counts it in `beside`. */
+struct future *intro__thread_pop_slot(struct thread_pool *pool);
+/* For one who is no worker: whatever waits. NULL: none now. */
+struct future *intro__thread_pop_one(struct thread_pool *pool);
+
+enum taken { TAKEN_NOT = 0, TAKEN_FROM_RING = 1, TAKEN_FROM_SLOT = 2 };
+/* Takes a task from where it waits; the caller counts it in `gone`, or `beside`. */
+static inline enum taken intro__thread_take(struct thread_pool *pool, struct future *f)
+{
+	struct future *here = f;
+
+	if (atomic_load_explicit(&f->place, memory_order_relaxed) != &pool->slot)
+		return intro__task_ring_take_back(f) ? TAKEN_FROM_RING : TAKEN_NOT;
+	return atomic_compare_exchange_strong(&pool->slot.future, &here, NULL) ? TAKEN_FROM_SLOT
+									       : TAKEN_NOT;
+}
+
+/* 0; or why nothing is taken any more. */
+int intro__thread_refuses(struct thread_pool *pool);
+/* The ring did not take it. 0, or why not. */
+int intro__thread_push_slowly(struct thread_pool *pool, struct ring_queue *queue, struct future *f);
+
+static inline bool intro__thread_has_slot(const struct thread_pool *pool)
+{
+	return (pool->base.held_as & FUTURE_GUESTS) && !pool->placement;
+}
+
+/* false: it is not the only one that waits, or another one came first. */
+static inline bool intro__thread_put_in_slot(struct thread_pool *pool, struct future *f,
+					     uint64_t task)
+{
+	struct future *none = NULL;
+
+	if (!intro__thread_has_slot(pool) ||
+	    atomic_load_explicit(&pool->slot.future, memory_order_relaxed) ||
+	    !intro__task_ring_is_drained(&pool->queue))
+		return false;
+	atomic_store_explicit(&pool->slot.turn, task, memory_order_relaxed);
+	atomic_store_explicit(&f->place, &pool->slot, memory_order_release);
+	return atomic_compare_exchange_strong(&pool->slot.future, &none, f);
+}
+
+bool intro__thread_count_full(struct thread_pool *pool);
+
+/* Whether callers are to run their tasks themselves, as they were a moment ago. */
+static inline bool intro__thread_is_still_full(struct thread_pool *pool)
+{
+	struct caller_runs *c = &pool->caller_runs;
+	struct ring_cell *cell = atomic_load_explicit(&c->full, memory_order_acquire);
+
+	return cell && atomic_load_explicit(&cell->turn, memory_order_relaxed) ==
+			       atomic_load_explicit(&c->turn, memory_order_relaxed);
+}
+
+/* Whether callers are to run their tasks themselves. */
+static inline bool intro__thread_is_full(struct thread_pool *pool)
+{
+	return intro__thread_is_still_full(pool) ||
+	       (intro__task_ring_pushed(&pool->queue) >=
+			atomic_load_explicit(&pool->caller_runs.room, memory_order_relaxed) &&
+		intro__thread_count_full(pool));
+}
 
 /* lock is held. */
 struct thread_worker *intro__thread_pop_sleeper(struct thread_pool *pool, uint64_t becomes);
@@ -95,6 +209,9 @@ void intro__seat_take(struct seat *seat);
 void intro__seat_leave(struct seat *seat);
 /* Whether the calling thread is a worker or a guest of the pool. */
 bool intro__seat_in(const struct thread_pool *pool);
+/* ops->run_or_queue */
+int intro__thread_run_or_queue(struct intro_executor *executor, struct future *f, uint32_t name,
+			       intro_task_fn fn, const void *arg, size_t size);
 /* Calls the initializer; seat->initial is what it left. */
 int intro__seat_initialize(struct seat *seat, struct intro_error *error);
 

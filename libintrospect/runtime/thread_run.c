@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * thread_run.c - one task of a thread pool on one thread: a worker's, or that of somebody who waits
- * for it and runs it meanwhile.
+ * for it and runs it meanwhile, or who submits it to a full pool.
  *
  * Who may help. A worker, tasks of its own pool; a guest (a thread that is none of the pool's),
  * where the pool's options let it. Either runs only what it waits for without a limit of time: a
  * task that it must see ended anyway, so nothing can come to a standstill by it that would not
- * have without. None helps from a callback, or on a fiber's stack, or HELP_DEPTH deep.
+ * have without. None helps from a callback, or on a fiber's stack, or HELP_DEPTH deep. Nor does a
+ * submit run a task there.
  *
  * Lifetime. A worker's own pool is there. A guest's is, as it may not be freed while somebody
- * waits for one of its futures. A shutdown waits for guests, too: see thread_pool.gone.
+ * waits for one of its futures, or submits. A shutdown waits for guests, too. Either the guest
+ * takes its task out of the queue after it said that it is inside, or it looks after that whether
+ * the pool is over.
+ *
+ * What a guest counts is in memory that it alone writes and the pool keeps, so neither coming nor
+ * leaving takes an atomic step. It is found again by the address of a variable of that thread,
+ * which no other living one has; who has it after that thread's death takes over where it stopped.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "marks_private.h"
@@ -19,10 +27,16 @@
 /* Tasks within tasks on one stack. (What a replay follows is 16; the rest it books to unknown.) */
 #define HELP_DEPTH 100
 
+/* What has a case, named `quick`, in which much of it is left out. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 static __thread struct {
 	struct seat *seat;
 	unsigned depth;	 /* of helping */
 	unsigned forbid; /* callbacks and fibers that this thread is in */
+	/* as whom it was last inside of which pool */
+	uint64_t serial;
+	struct guest *guest;
 } self __attribute__((tls_model("initial-exec")));
 
 void intro__help_forbid(bool begin)
@@ -55,11 +69,10 @@ bool intro__seat_in(const struct thread_pool *pool)
 	return seat_of(pool);
 }
 
-static void call_init(struct intro_call *call, struct seat *seat, struct call_state *state)
+/* The result and the text are there once it `returned`, `explained`. */
+static inline void call_init(struct intro_call *call, struct seat *seat, struct call_state *state)
 {
-	state->copies = state->returned = state->explained = false;
-	state->result = (struct intro_result){0};
-	state->text[0] = 0;
+	state->copies = state->spawned = state->returned = state->explained = false;
 	*call = (struct intro_call){.worker = seat->name,
 				    .index = seat->index,
 				    .initial = seat->initial,
@@ -82,134 +95,191 @@ int intro__seat_initialize(struct seat *seat, struct intro_error *error)
 	seat->initial = call.initial;
 	if (code)
 		intro__error_set(error, -EPIPE, "initializer of worker %s failed with %d%s%.60s",
-				 seat->name, code, state.text[0] ? ": " : "", state.text);
+				 seat->name, code, state.explained ? ": " : "",
+				 state.explained ? state.text : "");
 	return code;
+}
+
+/* What there is to do, apart from the future, whose memory the result takes. */
+struct work {
+	intro_task_fn fn;
+	const void *arg;
+	size_t size;
+	int64_t queued_ns; /* of a pool that times its tasks, as `begin` */
+	int64_t begin;
+};
+
+static __attribute__((noinline)) void end(struct future *f, int code,
+					  const struct call_state *state)
+{
+	struct future_end how = {.mark = INTRO_KIND_END, .status = INTRO_STATUS_OK};
+	struct intro_error error;
+
+	if (code) {
+		error.code = code;
+		error.text[0] = 0;
+		if (state->explained)
+			memcpy(error.text, state->text, sizeof(error.text));
+		how.status = INTRO_STATUS_FAILED;
+		how.error = &error;
+	} else if (state->returned) {
+		how.result = state->result;
+	}
+	intro__future_end(f, &how);
+}
+
+/*
+ * f is RUNNING. `quick`: nobody listens to marks, the pool does not time its tasks, and the result
+ * is as intro_future_init left it.
+ */
+static ALWAYS_INLINE void run(struct seat *seat, struct future *f, const struct work *work,
+			      bool quick)
+{
+	struct intro_executor *executor = seat->executor;
+	uint64_t task = atomic_load_explicit(&f->task, memory_order_relaxed);
+	struct call_state state;
+	struct intro_call call;
+	int code;
+
+	call_init(&call, seat, &state);
+	call.arg = work->arg;
+	call.size = work->size;
+	call.task = task;
+	if (!quick)
+		intro_mark_start(task, executor->pool);
+	code = intro__executor_call(executor, work->fn, &call);
+	if (!quick && executor->timed)
+		intro__count_times(&seat->counts, work->queued_ns, intro__now() - work->begin);
+	intro__count_task(&seat->counts, code);
+	if (!code && intro__future_ends_at_once(f)) {
+		if (state.returned)
+			f->result = state.result;
+		else if (!quick)
+			f->result = (struct intro_result){0};
+		if (intro__future_end_at_once(f))
+			return;
+	}
+	end(f, code, &state);
 }
 
 void intro__seat_run(struct seat *seat, struct future *f)
 {
 	struct intro_executor *executor = seat->executor;
-	struct future_end end;
-	struct intro_error error;
-	struct call_state state;
-	struct intro_call call;
-	uint64_t task = atomic_load_explicit(&f->task, memory_order_relaxed);
-	int64_t begin = 0, queued = 0;
+	struct work work;
 
 	if (!intro__future_leave_pending(f, INTRO_FUTURE_RUNNING)) {
 		intro_future_set_running_or_notify_cancel(intro__public(f));
 		intro__count_cancelled(executor);
 		return;
 	}
-	call_init(&call, seat, &state);
+	work = (struct work){.fn = f->work.fn, .arg = f->work.arg, .size = f->work.size};
 	if (executor->timed) {
-		begin = intro__now();
-		queued = begin - f->work.submitted;
+		work.begin = intro__now();
+		work.queued_ns = work.begin - f->work.submitted;
 	}
-	call.arg = f->work.arg;
-	call.size = f->work.size;
-	call.task = task;
-	intro_mark_start(task, executor->pool);
-	error.code = intro__executor_call(executor, f->work.fn, &call);
-	if (executor->timed)
-		intro__count_times(&seat->counts, queued, intro__now() - begin);
-	intro__count_task(&seat->counts, error.code);
-	end = (struct future_end){.mark = INTRO_KIND_END, .status = INTRO_STATUS_OK};
-	if (error.code) {
-		memcpy(error.text, state.text, sizeof(error.text));
-		end.status = INTRO_STATUS_FAILED;
-		end.error = &error;
-	} else {
-		end.result = state.result;
+	run(seat, f, &work, false);
+}
+
+/* --- guests -------------------------------------------------------------------------------------
+ */
+
+/* NULL: no memory. */
+static __attribute__((noinline)) struct guest *find_guest(struct thread_pool *pool)
+{
+	struct guest *g;
+
+	for (g = atomic_load_explicit(&pool->guests, memory_order_acquire); g; g = g->next)
+		if (g->owner == &self)
+			break;
+	if (!g) {
+		g = aligned_alloc(_Alignof(struct guest), sizeof(*g));
+		if (!g)
+			return NULL;
+		memset(g, 0, sizeof(*g));
+		g->owner = &self;
+		g->seat.executor = &pool->base;
+		g->seat.name = pool->guest;
+		g->seat.index = pool->base.workers;
+		g->next = atomic_load_explicit(&pool->guests, memory_order_relaxed);
+		while (!atomic_compare_exchange_weak(&pool->guests, &g->next, g))
+			;
 	}
-	intro__future_end(f, &end);
+	self.serial = pool->serial;
+	self.guest = g;
+	return g;
+}
+
+static ALWAYS_INLINE void come_in(struct guest *g, bool quick)
+{
+	const struct intro_executor *executor = g->seat.executor;
+
+	/* acquire: whoever had this address before has left */
+	atomic_load_explicit(&g->inside, memory_order_acquire);
+	atomic_store_explicit(&g->inside, true, memory_order_relaxed);
+	if (!quick && intro_marks_on())
+		g->announced = intro__mark_guest_start(executor->pool, executor->workers);
+	intro__seat_take(&g->seat);
+}
+
+/* NULL: as find_guest. */
+static struct guest *come_into(struct thread_pool *pool)
+{
+	struct guest *g = self.serial == pool->serial ? self.guest : find_guest(pool);
+
+	if (g)
+		come_in(g, false);
+	return g;
+}
+
+static ALWAYS_INLINE void leave(struct guest *g, bool quick)
+{
+	struct thread_pool *pool = intro__thread_pool(g->seat.executor);
+
+	intro__seat_leave(&g->seat);
+	if (!quick && g->announced) {
+		intro_mark_worker_stop(pool->base.pool, g->seat.index);
+		g->announced = false;
+	}
+	/* release: who finds that it has left may rely on all that it did */
+	atomic_store_explicit(&g->inside, false, memory_order_release);
+	if (atomic_load_explicit(&pool->over, memory_order_relaxed)) {
+		atomic_fetch_add(&pool->guests_left, 1);
+		intro__futex_wake(&pool->guests_left);
+	}
+}
+
+static bool may_run(void)
+{
+	return !self.forbid && self.depth < HELP_DEPTH;
 }
 
 /* --- helping ------------------------------------------------------------------------------------
  */
 
-struct guest {
-	struct seat seat; /* executor NULL: not inside */
-	uint64_t took;
-	bool announced; /* to a tracer, as a worker */
-};
-
-static void guest_enter(struct guest *guest, struct thread_pool *pool)
+/* f waits in a queue. `in`: the guest that this thread is inside as, to be changed; NULL: none. */
+static void help_with(struct future *f, uint32_t word, struct guest **in)
 {
-	/* one by one: a compiler that clears the whole at once does it with a slow instruction */
-	guest->seat.executor = &pool->base;
-	guest->seat.name = pool->guest;
-	guest->seat.index = pool->base.workers;
-	guest->seat.initial = NULL;
-	memset(&guest->seat.counts, 0, sizeof(guest->seat.counts));
-	guest->took = 0;
-	guest->announced = false;
-	if (intro_marks_on())
-		guest->announced = intro__mark_guest_start(pool->base.pool, pool->base.workers);
-	intro__seat_take(&guest->seat);
-}
+	struct thread_pool *pool = intro__thread_pool(f->executor);
+	struct seat *seat = seat_of(pool);
+	enum taken taken;
 
-static void add(_Atomic uint64_t *to, const _Atomic uint64_t *what)
-{
-	uint64_t n = atomic_load_explicit(what, memory_order_relaxed);
-
-	if (n)
-		atomic_fetch_add_explicit(to, n, memory_order_relaxed);
-}
-
-static void guest_leave(struct guest *guest)
-{
-	struct thread_pool *pool = intro__thread_pool(guest->seat.executor);
-	struct intro__counts *counts = &guest->seat.counts;
-	uint64_t executed = atomic_load_explicit(&counts->executed, memory_order_relaxed);
-
-	intro__seat_leave(&guest->seat);
-	if (guest->announced)
-		intro_mark_worker_stop(pool->base.pool, guest->seat.index);
-	if (guest->took != executed)
-		atomic_fetch_add_explicit(&pool->helped_cancelled, guest->took - executed,
-					  memory_order_relaxed);
-	add(&pool->guest_counts.failures, &counts->failures);
-	add(&pool->guest_counts.timed, &counts->timed);
-	add(&pool->guest_counts.queued_ns, &counts->queued_ns);
-	add(&pool->guest_counts.run_ns, &counts->run_ns);
-	/* the last: a shutdown goes on after it */
-	atomic_fetch_add(&pool->helped, guest->took);
-	if (atomic_load(&pool->over)) {
-		atomic_fetch_add(&pool->guests_left, 1);
-		intro__futex_wake(&pool->guests_left);
-	}
-	guest->seat.executor = NULL;
-}
-
-static bool may_help(void)
-{
-	return !self.forbid && self.depth < HELP_DEPTH;
-}
-
-static void help_with(struct future *f, struct guest *guest)
-{
-	uint32_t word = atomic_load_explicit(&f->word, memory_order_acquire);
-	struct thread_pool *pool;
-	struct seat *seat;
-
-	if ((word & (FUTURE_STATE | FUTURE_HELPS)) != (INTRO_FUTURE_PENDING | FUTURE_HELPS) ||
-	    !atomic_load_explicit(&f->place, memory_order_acquire))
-		return;
-	pool = intro__thread_pool(f->executor);
-	seat = seat_of(pool);
 	if (!seat && !(word & FUTURE_GUESTS))
 		return;
 	if (!seat) {
-		if (guest->seat.executor)
-			guest_leave(guest);
-		guest_enter(guest, pool);
-		seat = &guest->seat;
+		if (*in)
+			leave(*in, false);
+		*in = come_into(pool);
+		if (!*in)
+			return;
+		seat = &(*in)->seat;
 	}
-	if (!intro__task_ring_take_back(f))
+	taken = intro__thread_take(pool, f);
+	if (!taken)
 		return;
-	if (seat == &guest->seat)
-		guest->took++;
+	if (taken == TAKEN_FROM_SLOT)
+		intro__count(&seat->counts.beside, 1);
+	else if (*in && seat == &(*in)->seat)
+		intro__count(&(*in)->emptied, 1);
 	else
 		atomic_fetch_add_explicit(&pool->gone, 1, memory_order_relaxed);
 	self.depth++;
@@ -217,16 +287,116 @@ static void help_with(struct future *f, struct guest *guest)
 	self.depth--;
 }
 
-__attribute__((flatten)) void intro__help(struct intro_future *const *futures, size_t n)
+static uint32_t word_of(const struct future *f)
 {
-	struct guest guest;
+	return atomic_load_explicit(&f->word, memory_order_acquire);
+}
 
-	if (!may_help())
-		return;
-	guest.seat.executor = NULL;
+__attribute__((flatten)) size_t intro__help(struct intro_future *const *futures, size_t n)
+{
+	struct guest *in = NULL;
+	struct thread_pool *pool;
+	size_t left = n;
+	struct future *f;
+	uint32_t word;
+
+	if (!may_run())
+		return n;
 	/* workers take the oldest first: the last ones are where nobody is in the way */
-	while (n-- > 0)
-		help_with(intro__future(futures[n]), &guest);
-	if (guest.seat.executor)
-		guest_leave(&guest);
+	while (n-- > 0) {
+		f = intro__future(futures[n]);
+		if (n >= 8)
+			__builtin_prefetch(futures[n - 8], 1);
+		word = word_of(f);
+		if ((word & (FUTURE_STATE | FUTURE_HELPS)) ==
+			    (INTRO_FUTURE_PENDING | FUTURE_HELPS) &&
+		    atomic_load_explicit(&f->place, memory_order_acquire)) {
+			help_with(f, word, &in);
+			word = word_of(f);
+		}
+		if (left == n + 1 && (word & FUTURE_STATE) >= INTRO_FUTURE_CANCELLED_AND_NOTIFIED)
+			left = n;
+	}
+	if (in) {
+		/* fewer wait by those that we took from the back, where submits do not look */
+		pool = intro__thread_pool(in->seat.executor);
+		if (pool->caller_runs.backlog)
+			atomic_store_explicit(&pool->caller_runs.full, NULL, memory_order_relaxed);
+		leave(in, false);
+	}
+	return left;
+}
+
+/* --- a submit that runs its task ----------------------------------------------------------------
+ */
+
+static ALWAYS_INLINE int run_at_once(struct seat *seat, struct future *f, uint32_t name,
+				     const struct work *work, bool quick)
+{
+	struct intro_executor *executor = seat->executor;
+	struct thread_pool *pool = intro__thread_pool(executor);
+	int err = intro__future_hold(f, executor, executor->held_as | INTRO_FUTURE_RUNNING,
+				     executor->pool, name);
+
+	if (err)
+		return err;
+	/* only now: a shutdown that we do not see sees us inside */
+	intro__fence_after_atomic();
+	if (atomic_load(&pool->over)) {
+		intro__future_change(f, FUTURE_STATE, INTRO_FUTURE_PENDING);
+		intro__future_unhold(f);
+		return intro__thread_refuses(pool);
+	}
+	if (!quick)
+		intro_mark_submit(atomic_load_explicit(&f->task, memory_order_relaxed),
+				  executor->pool, name);
+	intro__count(&seat->counts.beside, 1);
+	run(seat, f, work, quick);
+	return 0;
+}
+
+/* The same by whoever may be inside, and of any pool. */
+static __attribute__((noinline)) int run_or_queue(struct intro_executor *executor, struct future *f,
+						  uint32_t name, intro_task_fn fn, const void *arg,
+						  size_t size)
+{
+	struct thread_pool *pool = intro__thread_pool(executor);
+	struct work work = {.fn = fn, .arg = arg, .size = size};
+	bool runs = may_run() && intro__thread_is_full(pool);
+	struct seat *seat = runs ? seat_of(pool) : NULL;
+	struct guest *in = runs && !seat ? come_into(pool) : NULL;
+	int err;
+
+	if (in)
+		seat = &in->seat;
+	if (!seat)
+		return intro__executor_queue(executor, f, name, fn, arg, size);
+	if (pool->placement)
+		intro__placement_near(-1); /* not of what the task submits */
+	if (executor->timed)
+		work.begin = intro__now();
+	self.depth++;
+	err = run_at_once(seat, f, name, &work, false);
+	self.depth--;
+	if (in)
+		leave(in, false);
+	return err;
+}
+
+int intro__thread_run_or_queue(struct intro_executor *executor, struct future *f, uint32_t name,
+			       intro_task_fn fn, const void *arg, size_t size)
+{
+	struct thread_pool *pool = intro__thread_pool(executor);
+	struct guest *in = self.guest;
+	int err;
+
+	/* the common case: a thread of nobody's, which has run a task here before */
+	if (self.seat || self.forbid || self.serial != pool->serial || executor->timed ||
+	    intro_marks_on() || !intro__thread_is_still_full(pool))
+		return run_or_queue(executor, f, name, fn, arg, size);
+	come_in(in, true);
+	err = run_at_once(&in->seat, f, name, &(struct work){.fn = fn, .arg = arg, .size = size},
+			  true);
+	leave(in, true);
+	return err;
 }

@@ -241,8 +241,8 @@ int intro_future_wait(struct intro_future *const *futures, size_t n, enum intro_
 
 	if (kind_of(when) == WAITER_ALL) {
 		if (deadline == INTRO_FOREVER)
-			intro__help(futures, n);
-		left = wait_backwards(futures, n, deadline,
+			left = intro__help(futures, n);
+		left = wait_backwards(futures, left, deadline,
 				      n > NODES_ON_STACK ? BACKWARDS_SLEEPS : 0);
 	}
 	for (size_t i = left; done && i < n; i++)

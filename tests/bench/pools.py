@@ -20,12 +20,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.path.join(ROOT, "build/bench/pools")
 PYTHON = [sys.executable, os.path.join(ROOT, "tests/bench/pools/python.py")]
 HELPING = "introspect, waiters help"
+CALLERS = "introspect, and callers run"
 THREADS = {"introspect": [f"{BUILD}/introspect"],
-           HELPING: [f"{BUILD}/introspect", "1", "help"], "GThreadPool": [f"{BUILD}/glib"],
+           HELPING: [f"{BUILD}/introspect", "1", "help"],
+           CALLERS: [f"{BUILD}/introspect", "1", "help", "run"], "GThreadPool": [f"{BUILD}/glib"],
            "libuv": [f"{BUILD}/uv"], "oneTBB": [f"{BUILD}/tbb"], "libgomp": [f"{BUILD}/omp"],
            "Python": PYTHON}
-# of these the submitter runs tasks too, so they are compared with ours that lets it
-SHARING = ["oneTBB", "libgomp"]
+# of these the submitter runs tasks too, of libgomp's already in the submit when many wait
+COMPARED_WITH = {"oneTBB": HELPING, "libgomp": CALLERS}
 PROCESSES = {"introspect": [f"{BUILD}/processes"], "Python": PYTHON}
 # name in the output, title, whether less is better
 THREAD_ROWS = [("batch", "empty tasks/s, 50 000 at once", False),
@@ -98,7 +100,7 @@ def table(figures, rows):
         cells = []
         for name in names:
             value = figures[name].get(key)
-            ours = figures[HELPING if name in SHARING else "introspect"].get(key)
+            ours = figures[COMPARED_WITH.get(name, "introspect")].get(key)
             cell = "" if value is None else f"{value:,.0f}".replace(",", " ")
             if value and ours and not name.startswith("introspect"):
                 cell += f" ({value / ours if less else ours / value:.2g}×)"
@@ -115,7 +117,8 @@ def main():
     args = parser.parse_args()
     rounds, tries = args.rounds, args.tries
     print("## Worker pools\n\nTwo workers. Of oneTBB, libgomp and ours whose waiters help the submitter "
-          f"is one of them; these are compared with each other. {rounds} rounds, in turns.\n")
+          "is one of them; oneTBB is compared with that, libgomp with the one whose callers run tasks "
+          f"as well once 128 wait, as its do. {rounds} rounds, in turns.\n")
     table(medians(THREADS, rounds, tries), THREAD_ROWS)
     print("### More workers than CPUs\n")
     table(medians(CROWDS, rounds, tries), CROWD_ROWS)

@@ -304,7 +304,8 @@ static void act_many(struct actor *actor)
 static void act_pools(struct actor *actor)
 {
 	struct intro_executor *pool = intro_thread_executor_new(
-		POOL_OPTIONS(.name = "brief", .workers = 1 + rnd(actor, 3)));
+		POOL_OPTIONS(.name = "brief", .workers = 1 + rnd(actor, 3),
+			     .waiters_help = rnd(actor, 2), .caller_runs = rnd(actor, 4)));
 	struct intro_future f[8];
 	unsigned flags = rnd(actor, 4);
 
@@ -596,8 +597,9 @@ static void stage_begin(struct stage *stage, unsigned seconds)
 
 	*stage = (struct stage){
 		.plain = intro_thread_executor_new(POOL_OPTIONS(.name = "plain", .workers = 3)),
-		.helping = intro_thread_executor_new(
-			POOL_OPTIONS(.name = "helping", .workers = 2, .waiters_help = true)),
+		.helping = intro_thread_executor_new(POOL_OPTIONS(.name = "helping", .workers = 2,
+								  .waiters_help = true,
+								  .caller_runs = 40)),
 		.dynamic =
 			intro_dynamic_executor_new(POOL_OPTIONS(.name = "dynamic", .workers = 4)),
 		.queue = intro_queue_new(&queue),

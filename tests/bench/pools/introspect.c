@@ -46,13 +46,17 @@ static void measure_idleness(void)
 	printf("idle %ld\n", after.ru_utime.tv_sec * 1000000 + after.ru_utime.tv_usec);
 }
 
-/* usage: introspect [workers [help]] */
+/* As many as libgomp queues before a submit runs its task itself. */
+#define CALLER_RUNS (64 * POOL_WORKERS)
+
+/* usage: introspect [workers [help [run]]] */
 int main(int argc, char **argv)
 {
 	struct intro_executor_options options = {
 		.size = sizeof(options),
 		.workers = argc > 1 ? (unsigned)atoi(argv[1]) : POOL_WORKERS,
 		.waiters_help = argc > 2,
+		.caller_runs = argc > 3 ? CALLER_RUNS : 0,
 	};
 
 	futures = aligned_alloc(64, POOL_BATCH * sizeof(*futures));
