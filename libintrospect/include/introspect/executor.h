@@ -74,7 +74,8 @@ struct intro_call {
 
 /*
  * The function of a task. Returns 0, or an error code (its future then has that error).
- * Before it returns it may give a result or an error text, each at most once.
+ * Before it returns it may give a result or an error text, each at most once. It does return:
+ * whoever leaves it by pthread_exit or longjmp leaves a task that never ends.
  */
 typedef int (*intro_task_fn)(struct intro_call *call);
 
