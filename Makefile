@@ -184,6 +184,7 @@ test-vm: all ## the tests in a virtual machine: the kernel module, NUMA (no root
 	$(Q)tests/run.sh vm
 test-vm-slow: all ## the long ones of these: 1 000 loads and unloads, 5 minutes of fuzzing (an hour)
 	$(Q)tests/vm/fetch.sh
+	$(Q)tests/vm/fetch.sh newer
 	$(Q)$(MAKE) --no-print-directory vm-module
 	$(Q)tests/vm/slow.sh
 vm-shell: all ## a shell in that machine; TOPOLOGY=single, pair, one, two, four, no-cpu, no-memory
@@ -251,24 +252,24 @@ doc: ## check and render the man pages to build/doc
 
 # Kbuild writes next to its sources, so they are copied. The same tree is what DKMS gets.
 KMOD_SRC := $(wildcard kmod/* bpf/syscalls.h libintrospect/include/introspect/abi.h libintrospect/include/introspect/device.h)
-VM_RELEASE = $(shell cat build/vm/release 2>/dev/null)
-VM_HEADERS = $(CURDIR)/build/vm/headers/usr/src/linux-headers-$(VM_RELEASE)
+# $(call vm-headers,vm): those of the kernel in build/vm, or in build/vm-newer
+vm-headers = $(CURDIR)/build/$(1)/headers/usr/src/linux-headers-$(shell cat build/$(1)/release 2>/dev/null)
 # whose headers: this machine's kernel's, else those of the virtual machine
-KDIR	?= $(or $(wildcard /lib/modules/$(shell uname -r)/build),$(VM_HEADERS))
-# $(call build-module,KDIR,DIRECTORY); without vmlinux there is nothing to make the module's BTF from
+KDIR	?= $(or $(wildcard /lib/modules/$(shell uname -r)/build),$(call vm-headers,vm))
+# $(call build-module,KDIR,DIRECTORY); the module's BTF is made from vmlinux, by pahole; it needs none
 define build-module
 	$(Q)rm -rf $(2)/tree && mkdir -p $(2)/tree && cp --parents $(KMOD_SRC) $(2)/tree
-	+$(Q)$(MAKE) --no-print-directory -C $(1) M=$(CURDIR)/$(2)/tree/kmod W=1 $(if $(wildcard $(1)/vmlinux),,CONFIG_DEBUG_INFO_BTF_MODULES=) $(if $(Q),-s) modules
+	+$(Q)$(MAKE) --no-print-directory -C $(1) M=$(CURDIR)/$(2)/tree/kmod W=1 $(if $(and $(wildcard $(1)/vmlinux),$(shell command -v pahole)),,CONFIG_DEBUG_INFO_BTF_MODULES=) $(if $(Q),-s) modules
 	$(Q)cp $(2)/tree/kmod/introspect.ko $(2)/introspect.ko
 endef
 kmod: ## build introspect.ko for this kernel, or for that in KDIR (needs its headers)
 	$(call build-module,$(KDIR),build/kmod)
 	@echo "build/kmod/introspect.ko: $$(modinfo -F vermagic build/kmod/introspect.ko 2>/dev/null)"
-build/vm/introspect.ko: $(KMOD_SRC) $(wildcard build/vm/release)
+build/%/introspect.ko: $(KMOD_SRC) build/%/release
 	$(call say,KMOD,$@)true
-	$(call build-module,$(VM_HEADERS),build/vm)
+	$(call build-module,$(call vm-headers,$*),build/$*)
 .PHONY: vm-module
-vm-module: $(if $(wildcard build/vm/release),build/vm/introspect.ko)
+vm-module: $(patsubst %/release,%/introspect.ko,$(wildcard build/vm/release build/vm-newer/release))
 kmod-install: ## give the module's sources to DKMS, which builds it for each kernel (root)
 	$(Q)rm -rf $(DESTDIR)/usr/src/introspect-$(VERSION)
 	$(Q)install -d $(DESTDIR)/usr/src/introspect-$(VERSION)

@@ -136,7 +136,7 @@ static inline long device_count(const struct device *device, uint8_t kind, uint3
 	return n;
 }
 
-#define MODULE_PATH "build/vm/introspect.ko" /* tests are run from the top of the tree */
+#define MODULE_PATH getenv("VM_MODULE") /* guest/with-module.sh */
 
 static inline int module_unload(void)
 {

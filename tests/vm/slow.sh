@@ -13,4 +13,6 @@ status=0
 # with the mitigations that the kernel has by default, as the rest of it is counted, too
 "$vm" run --topology single --count-instructions --timeout 900 --command-timeout 9000 \
     --append mitigations=auto "$with build/tests/vm/instructions" || status=1
+"$(dirname "$0")/slow_preempt.sh" || status=1
+"$(dirname "$0")/slow_newer.sh" || status=1
 exit $status

@@ -7,6 +7,7 @@ vm.py shell [--topology NAME]                          a shell in it
 
 The guest's root is the host's, read-only, with a tmpfs on top: it runs what was just built,
 and what it writes is gone afterwards. A line of a kernel log that tells of a bug is a failure.
+VM_KERNEL names the directory of build/ with the kernel: vm, or vm-newer.
 """
 import argparse
 import ctypes
@@ -24,7 +25,7 @@ import tempfile
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HERE = os.path.join(ROOT, "tests", "vm")
-VM = os.path.join(ROOT, "build", "vm")
+VM = os.path.join(ROOT, "build", os.environ.get("VM_KERNEL", "vm"))
 # in the order of their needs
 MODULES = ("virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci netfs "
            "fscache 9pnet 9pnet_virtio 9p overlay").split()

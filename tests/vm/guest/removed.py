@@ -14,7 +14,7 @@ sys.path.append(os.path.join(HERE, "..", "..", "system"))
 from tap import ROOT, Tap, run
 
 INTROSPECT = os.path.join(ROOT, "build", "introspect")
-MODULE = os.path.join(ROOT, "build", "vm", "introspect.ko")
+MODULE = os.environ["VM_MODULE"]  # with-module.sh
 LINE = "the module introspect was removed; the recording ends here"
 TASKS = 600  # of some seconds
 MOMENTS_S = (0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
