@@ -11,9 +11,14 @@ not looked at by the clock on the wall, but by what its tasks did with their tim
 """
 
 import collections
+import functools
 import os
 import re
 import statistics
+import threading
+import time
+
+import truth
 
 MS = 1000000
 CPUS = len(os.sched_getaffinity(0))
@@ -22,6 +27,8 @@ LESSONS = {}
 PLACED = {"numa-remote": "needs memory of two nodes", "migrate": "needs two CPUs"}
 # What introspect is to be told besides: on a machine with one node it counts no pages unless it is asked to.
 OPTIONS = {name: ["--numa"] for name in ("numa-local", "numa-remote", "numa-interleave", "migrate")}
+# What they show is the pages that they are given.
+PAGES = {"numa-local", "numa-remote", "numa-interleave"}
 # Options that make runs shorter, and teach the same.
 SHORT = {"cpu": ["--tasks", 80], "oversubscribed": ["--tasks", 60], "lock": ["--tasks", 100], "map": ["--tasks", 2000],
          "procs": ["--tasks", 80], "gil": ["--tasks", 20], "spawn": ["--tasks", 60], "sums": ["--length", 30000],
@@ -95,8 +102,29 @@ def hardly_blocked(pool):
     yield (f"{pool.name}: hardly blocked", pool.share("blocked") < 0.05, str(pool))
 
 
-def under_one_lock(pool):
-    yield (f"{pool.name}: effective parallelism is at most 1", pool.parallelism <= 1.05, str(pool))
+@functools.lru_cache
+def wait_cost():
+    """CPU time, ns, of falling asleep for a lock and waking up at a timeout. In an emulator that is a lot."""
+    costs, lock = [], threading.Lock()
+    lock.acquire()
+    for _ in range(5):
+        begin = time.thread_time_ns()
+        for _ in range(20):
+            lock.acquire(timeout=0.001)
+        costs.append((time.thread_time_ns() - begin) / 20)
+    return min(costs)
+
+
+def under_one_lock(t, pool):
+    """
+    One has the lock and runs. The others wake up now and then to ask for it, which is running, too: 3 times as long as
+    such a wait alone, as seen in an emulator. Without the lock it would be as many as there are CPUs.
+    """
+    waits = sum(task["switches"] for task in t.tasks if task["pool"] == pool.name)
+    most = min(1.05 + 4 * waits * wait_cost() / pool.span, 1.5)
+    yield (f"{pool.name}: effective parallelism is at most 1, but for the waiting itself", pool.parallelism <= most,
+           f"{most:.2f}, with {waits} waits of {wait_cost() / 1000:.1f} us; {pool}")
+    t.figure(f"{pool.name}: parallelism {pool.parallelism:.3f}, at most {most:.3f}: {waits} waits of {wait_cost() / 1000:.1f} us")
     yield (f"{pool.name}: the interpreter's lock, by its name, is what tasks wait for",
            pool.most() == "condition" and "interpreter lock" in pool.names("condition"), f"{pool} {pool.names()}")
 
@@ -124,12 +152,15 @@ def heartbeat(t):
     beats = int(re.search(r"beat (\d+) times", t.stdout).group(1))
     yield ("the foreground ends, the daemon is lost with its process",
            (work["status"], heart["status"]) == ("finished", "lost"), (work["status"], heart["status"]))
-    yield ("the daemon was there before the foreground, and outlives it",
-           heart["start_ns"] < work["start_ns"] and heart["done_ns"] >= work["end_ns"], (heart, work))
-    yield ("it beats while the foreground computes: it sleeps as often as it beats, and hardly does else",
-           beats >= 5 and abs(heart["voluntary"] - beats) <= 5 and
-           heart["blocked"].get("sleep", 0) > 0.8 * (inside(heart) - heart["ledger"]["runnable_ns"]),
-           f"{beats} beats in {inside(work) / MS:.0f} ms, {heart['voluntary']} sleeps: {heart['blocked']}")
+    yield ("the daemon outlives the foreground", heart["done_ns"] >= work["end_ns"], (heart, work))
+    if truth.emulated():
+        yield ("it was there before the foreground, and beats in time", None, truth.emulated())
+    else:
+        yield ("it was there before the foreground", heart["start_ns"] < work["start_ns"], (heart, work))
+        yield ("it beats while the foreground computes: it sleeps as often as it beats, and hardly does else",
+               beats >= 5 and abs(heart["voluntary"] - beats) <= 5 and
+               heart["blocked"].get("sleep", 0) > 0.8 * (inside(heart) - heart["ledger"]["runnable_ns"]),
+               f"{beats} beats in {inside(work) / MS:.0f} ms, {heart['voluntary']} sleeps: {heart['blocked']}")
     yield ("the foreground waits for nobody", work["ledger"]["blocked_ns"] < 0.05 * inside(work), work["ledger"])
 
 
@@ -336,10 +367,13 @@ def shared(t):
 def periodic(t):
     beats = sorted(t.named("beat"), key=lambda s: s["start_ns"])
     gaps = [b["start_ns"] - a["start_ns"] for a, b in zip(beats, beats[1:])]
-    yield ("all beats came, and a line of statistics for every ten or so",
-           len(beats) == 100 and 9 <= len(t.named("print")) <= 15, f"{len(beats)} {len(t.named('print'))}")
-    yield ("beats are never early, and mostly on time",
-           min(gaps) > 0 and 7.5 * MS < statistics.median(gaps) < 12 * MS, f"median {statistics.median(gaps)}, least {min(gaps)}")
+    if truth.emulated():
+        yield ("beats come in time", None, truth.emulated())
+    else:
+        yield ("all beats came, and a line of statistics for every ten or so",
+               len(beats) == 100 and 9 <= len(t.named("print")) <= 15, f"{len(beats)} {len(t.named('print'))}")
+        yield ("beats are never early, and mostly on time",
+               min(gaps) > 0 and 7.5 * MS < statistics.median(gaps) < 12 * MS, f"median {statistics.median(gaps)}, least {min(gaps)}")
     yield ("a beat never overlaps itself", most_at_once([(s["start_ns"], s["end_ns"]) for s in beats]) == 1, "")
     yield ("the pool is idle for the rest", t.pool("periodic").parallelism < 0.5, str(t.pool("periodic")))
 
@@ -361,7 +395,7 @@ def service(t):
 
 @lesson("gil")
 def gil(t):
-    yield from under_one_lock(t.pool("gil"))
+    yield from under_one_lock(t, t.pool("gil"))
 
 
 @lesson("fibers")
@@ -481,7 +515,7 @@ def spawn(t):
 def cpu_bound(t):
     sequential, interpreter, threads, processes = map(t.pool, ("sequential", "interpreter", "threads", "processes"))
     yield ("sequential: one at a time", sequential.occupied <= 1.01, str(sequential))
-    yield from under_one_lock(interpreter)
+    yield from under_one_lock(t, interpreter)
     for pool in threads, processes:
         yield from hardly_blocked(pool)
         yield from side_by_side(pool, len(pool.workers))

@@ -3,6 +3,7 @@
 perf as a second observer of the same events."""
 
 import collections
+import functools
 import json
 import itertools
 import os
@@ -101,6 +102,16 @@ def introspect(*args, cwd=None, timeout=120):
 def stolen_ticks():
     with open("/proc/stat") as f:
         return int(f.readline().split()[8])
+
+
+@functools.lru_cache
+def emulated():
+    """
+    Why clocks cannot be compared here, or None: an emulator stops a CPU between any two instructions, for as long as the
+    others have their turn, so two readings of one moment may lie tens of ms apart.
+    """
+    with open("/proc/cpuinfo") as f:
+        return "an emulator stops CPUs in turn, between any two readings of a clock" if "QEMU TCG" in f.read() else None
 
 
 def json_lines(text):
