@@ -186,7 +186,7 @@ test-vm-slow: all ## the long ones of these: 1 000 loads and unloads, 5 minutes 
 	$(Q)tests/vm/fetch.sh
 	$(Q)tests/vm/fetch.sh newer
 	$(Q)$(MAKE) --no-print-directory vm-module
-	$(Q)tests/vm/slow.sh
+	$(Q)TEST_TIMEOUT=4000 tests/run.sh vm-slow
 vm-shell: all ## a shell in that machine; TOPOLOGY=single, pair, one, two, four, no-cpu, no-memory
 	$(Q)tests/vm/fetch.sh
 	$(Q)$(MAKE) --no-print-directory vm-module

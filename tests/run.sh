@@ -56,6 +56,7 @@ for suite in "$@"; do
     tsan) progs=(build/tsan/tests/unit/test_rt_*) ;;
     system) progs=(tests/system/test_*) ;;
     vm) progs=(tests/vm/test_*) ;;
+    vm-slow) progs=(tests/vm/slow_*) ;;
     *) progs=("$suite") ;;
     esac
     echo "== $suite"

@@ -49,6 +49,7 @@ BAD = re.compile(
     r"possible (circular|recursive) locking|inconsistent lock state|held lock freed|"
     r"bad unlock balance|DEBUG_LOCKS_WARN|KASAN|KCSAN|KFENCE|UBSAN|soft lockup|hard LOCKUP|"
     r"scheduling while atomic|sleeping function called|refcount_t|Call Trace:|"
+    r"BUG [\w-]+ \(|(Redzone|Poison|padding) overwritten|"
     r"list_(add|del) corruption|Objects remaining|Bad page state|stack-protector")
 
 
