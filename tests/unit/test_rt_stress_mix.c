@@ -2,8 +2,8 @@
 /*
  * Everything of the runtime at once, for INTRO_STRESS_SECONDS (4; `make stress`: 60), half of
  * it with marks on: actors, each a thread or some, who do what they do at random until the time is
- * over, while the clock of the day jumps and one of them forks. What must hold stands in each; and
- * that all of it ends.
+ * over, while the clock of the day jumps, a signal a millisecond interrupts somebody's system call,
+ * and one of them forks. What must hold stands in each; and that all of it ends.
  */
 #include "rt_support.h"
 
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +52,7 @@ static void check(bool holds, const char *what, int line)
 /* --- the clock of the day, which jumps: the runtime's own calls land here ------------------------
  */
 
-static _Atomic unsigned long looks_at_the_day, looks, sleeps;
+static _Atomic unsigned long looks_at_the_day, looks, sleeps, interrupts;
 
 int clock_gettime(clockid_t clock, struct timespec *time)
 {
@@ -569,7 +570,8 @@ static void act_fork(struct actor *actor)
 	CHECK(child >= 0);
 	if (!child)
 		syscall(SYS_exit_group, in_child(actor->stage, actor->acts % 4 == 0));
-	CHECK(waitpid(child, &status, 0) == child);
+	while (waitpid(child, &status, 0) < 0)
+		CHECK(errno == EINTR);
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
 		fprintf(stderr, "the child ended with %#x\n", (unsigned)status);
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
@@ -682,7 +684,7 @@ static void everything_at_once(void)
 		assert_true(actor[i].acts > 0);
 	}
 	printf("\n");
-	assert_true(looks > 0 && sleeps > 0); /* they do come this way */
+	assert_true(looks > 0 && sleeps > 0 && interrupts > 0); /* they do come this way */
 	assert_int_equal(looks_at_the_day, 0);
 }
 
@@ -702,6 +704,24 @@ static void with_marks(void **state)
 	assert_true(n > 0);
 }
 
+static void interrupted(int sig)
+{
+	interrupts++;
+}
+
+/* No call is restarted by the kernel. Forked children have no timers. */
+static void interrupt_calls(void)
+{
+	struct sigaction action = {.sa_handler = interrupted};
+	struct sigevent how = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+	struct itimerspec often = {.it_value.tv_nsec = MSEC, .it_interval.tv_nsec = MSEC};
+	timer_t timer;
+
+	sigaction(SIGUSR2, &action, NULL);
+	CHECK(!timer_create(CLOCK_MONOTONIC, &how, &timer));
+	CHECK(!timer_settime(timer, 0, &often, NULL));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -711,5 +731,6 @@ int main(void)
 
 	private_area();
 	watchdog(stress_seconds(4) + 240);
+	interrupt_calls();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
