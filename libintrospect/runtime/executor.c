@@ -13,6 +13,7 @@
 #include "futex.h"
 #include "marks_private.h"
 #include "options.h"
+#include "segment.h"
 
 /* A huge page's size, on x86-64 and on arm64 with 4 KiB pages. */
 #define HUGE_BYTES ((size_t)2 << 20)
@@ -174,14 +175,16 @@ void intro__future_drop_cancelled(struct future *f)
 
 void *intro__bytes_alloc(size_t size)
 {
+	/* the end gets one, too, if it fills half of it */
+	size_t huge = (size + HUGE_BYTES / 2) & ~(HUGE_BYTES - 1);
 	void *bytes;
 
-	if (size < HUGE_BYTES)
+	if (!huge)
 		return malloc(size ? size : 1);
-	if (posix_memalign(&bytes, HUGE_BYTES, size))
+	if (posix_memalign(&bytes, HUGE_BYTES, huge > size ? huge : size))
 		return NULL;
 	/* where there are none small ones do */
-	madvise(bytes, size & ~(HUGE_BYTES - 1), MADV_HUGEPAGE);
+	madvise(bytes, huge, MADV_HUGEPAGE);
 	return bytes;
 }
 
@@ -191,7 +194,10 @@ int intro_call_return(struct intro_call *call, void *data, size_t size)
 
 	if (state->returned)
 		return -EALREADY;
-	if (state->copies) {
+	if (state->segment && size >= SEGMENT_RESULT &&
+	    (state->place = intro__segment_put(state->segment, data, size))) {
+		data = NULL;
+	} else if (state->copies) {
 		void *copy = size <= sizeof(state->small) ? state->small : intro__bytes_alloc(size);
 
 		if (!copy)

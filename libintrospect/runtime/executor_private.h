@@ -9,6 +9,8 @@
 
 #include "future_private.h"
 
+struct segment;
+
 struct intro_executor_ops {
 	/*
 	 * Takes a future that is held and whose work is filled in. Marks its SUBMIT where no worker
@@ -113,8 +115,10 @@ void intro__seat_run(struct seat *seat, struct future *future);
 
 /* A run of a task as the runtime sees it: behind intro_call.runtime. */
 struct call_state {
-	bool copies;  /* results are copied: the worker is another process */
-	bool spawned; /* and was spawned */
+	bool copies;		 /* results are copied: the worker is another process */
+	bool spawned;		 /* and was spawned */
+	struct segment *segment; /* for large ones; NULL: none */
+	uint32_t place;		 /* of the result, there; 0: it is at result.data */
 	bool returned;
 	bool explained;
 	struct intro_result result;

@@ -60,7 +60,10 @@ struct future_work {
 	struct future *next, *prev; /* in a process pool's queues */
 	uint64_t position;	    /* of its request, in a process worker's ring */
 	int64_t submitted;	    /* ns; of a pool that times its tasks */
-	unsigned char inlined[INTRO__INLINE_BYTES];
+	union {
+		unsigned char inlined[INTRO__INLINE_BYTES];
+		uint32_t place; /* of a large payload, in its pool's segment; 0: at `arg` */
+	};
 };
 
 /* What a submitter and a worker share of a task that nobody waits for is in the first line. */

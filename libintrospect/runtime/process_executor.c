@@ -19,7 +19,7 @@
 #include "spawn_private.h"
 
 /* More belongs into shared memory. */
-#define PAYLOAD_MAX ((size_t)1 << 30)
+#define PAYLOAD_MAX SEGMENT_BYTES
 
 /* What a submitter hands to a worker itself: the lock is held meanwhile. */
 #define DIRECT_BYTES 4096
@@ -29,8 +29,8 @@ static struct process_pool *pool_of(struct intro_executor *executor)
 	return (struct process_pool *)executor;
 }
 
-/* The payload goes into the future, or into memory of its own. */
-static int copy_payload(struct future *f)
+/* The payload goes into the future, into the segment, or into memory of its own. */
+static int copy_payload(struct process_pool *pool, struct future *f)
 {
 	void *copy = f->work.inlined;
 
@@ -38,6 +38,13 @@ static int copy_payload(struct future *f)
 		return -EMSGSIZE;
 	if (f->work.size && !f->work.arg)
 		return -EINVAL;
+	if (f->work.size >= SEGMENT_PAYLOAD) {
+		f->work.place = intro__segment_put(&pool->payloads, f->work.arg, f->work.size);
+		if (f->work.place) {
+			f->work.arg = NULL;
+			return 0;
+		}
+	}
 	if (f->work.size > INTRO__INLINE_BYTES && !(copy = intro__bytes_alloc(f->work.size)))
 		return -ENOMEM;
 	if (f->work.size)
@@ -46,14 +53,25 @@ static int copy_payload(struct future *f)
 	return 0;
 }
 
+void intro__payload_free(struct future *f)
+{
+	uint32_t place = payload_place(f);
+
+	if (place)
+		intro__segment_free(&pool_of(f->executor)->payloads, place, f->work.size);
+	else if (f->work.size > INTRO__INLINE_BYTES)
+		free((void *)f->work.arg);
+	f->work.size = 0;
+}
+
 /* Whether a worker has it now. Under the lock. */
 static bool hand_directly(struct process_pool *pool, struct future *f)
 {
 	struct link *link;
 
-	if (pool->queue.first || pool->again.first || f->work.size > DIRECT_BYTES)
+	if (pool->queue.first || pool->again.first || payload_in_ring(f) > DIRECT_BYTES)
 		return false;
-	link = intro__process_pool_choose(pool, f->work.size);
+	link = intro__process_pool_choose(pool, payload_in_ring(f));
 	if (!link || !intro__future_leave_pending(f, INTRO_FUTURE_RUNNING))
 		return false;
 	intro__process_pool_hand(pool, link, f);
@@ -68,7 +86,7 @@ static int process_submit(struct intro_executor *executor, struct future *f)
 
 	if (!intro__function_wire(executor, (void (*)(void))f->work.fn))
 		return -ENOENT;
-	err = copy_payload(f);
+	err = copy_payload(pool, f);
 	if (err)
 		return err;
 	pthread_mutex_lock(&pool->lock);
@@ -161,6 +179,8 @@ static void process_free(struct intro_executor *executor)
 	intro__executor_fini(executor);
 	for (unsigned i = 0; i < executor->workers; i++)
 		intro__link_close(&pool->link[i]);
+	intro__segment_fini(&pool->payloads);
+	intro__segments_close(&pool->segments);
 	if (pool->event >= 0)
 		close(pool->event);
 	pthread_mutex_destroy(&pool->join_lock);
@@ -204,11 +224,16 @@ static struct process_pool *pool_alloc(const struct intro_executor *base,
 	pthread_mutexattr_destroy(&adaptive);
 	pthread_cond_init(&pool->born_cond, NULL);
 	pthread_mutex_init(&pool->join_lock, NULL);
+	/* without them all goes through the rings */
+	intro__segments_new(&pool->segments, SEGMENT_OF_RESULTS(base->workers));
+	intro__segment_init(&pool->payloads, &pool->segments, SEGMENT_OF_PAYLOADS, PAYLOADS_MOST,
+			    PAYLOADS_BLOCKS);
 	for (unsigned i = 0; i < base->workers; i++)
 		pool->link[i] = (struct link){.executor = &pool->base,
 					      .index = i,
 					      .bell = -1,
 					      .pidfd = -1,
+					      .segments = &pool->segments,
 					      .keeps = replaces};
 	pool->polled = calloc(1 + 2 * (size_t)base->workers, sizeof(*pool->polled));
 	pool->others = calloc(1 + 2 * (size_t)base->workers, sizeof(*pool->others));

@@ -26,13 +26,6 @@
 /* After so much the worker is told that there is room again, and readers are woken. */
 #define RELEASE_BYTES ((size_t)4 << 10)
 
-void intro__payload_free(struct future *f)
-{
-	if (f->work.size > INTRO__INLINE_BYTES)
-		free((void *)f->work.arg);
-	f->work.size = 0;
-}
-
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
@@ -99,6 +92,7 @@ int intro__link_start(struct link *link, const struct worker_birth *given, const
 	forget_last(link);
 	birth.executor = link->executor;
 	birth.index = link->index;
+	birth.segments = link->segments;
 	birth.more = spawns ? intro__spawn_bytes(birth.executor) : 0;
 	birth.pipe = intro__pipe_map(birth.more, spawns ? &memory : NULL);
 	if (!birth.pipe)
@@ -119,10 +113,22 @@ int intro__link_start(struct link *link, const struct worker_birth *given, const
 	return err;
 }
 
+/* What is to be put into the ring for it. */
+static void compose(struct link *link, struct future *f)
+{
+	link->request = (struct wire_request){
+		.task = intro_future_id(intro__public(f)),
+		.fn = intro__function_wire(link->executor, (void (*)(void))f->work.fn),
+		.size = f->work.size,
+		.place = payload_place(f)};
+	link->message = (struct ring_message){0};
+	intro__message_add(&link->message, &link->request, sizeof(link->request));
+	intro__message_add(&link->message, f->work.arg, payload_in_ring(f));
+}
+
 void intro__link_hand(struct link *link, struct future *f)
 {
-	bool fits = link_fits(link, f->work.size);
-	struct ring_message *m = &link->message;
+	bool fits = link_fits(link, payload_in_ring(f));
 
 	intro_mark_take(intro_future_id(intro__public(f)), link->executor->pool,
 			(uint32_t)link->pid);
@@ -130,19 +136,18 @@ void intro__link_hand(struct link *link, struct future *f)
 	queue_push(&link->handed, f);
 	link->given++;
 	link->handed_ever++;
-	link->request = (struct wire_request){
-		.task = intro_future_id(intro__public(f)),
-		.fn = intro__function_wire(link->executor, (void (*)(void))f->work.fn),
-		.size = f->work.size};
-	*m = (struct ring_message){0};
-	intro__message_add(m, &link->request, sizeof(link->request));
-	intro__message_add(m, f->work.arg, f->work.size);
+	compose(link, f);
 	if (!fits) {
 		link->unsent = f;
 		return;
 	}
 	/* the payload stays until the reply: it may have to be handed to another worker */
-	intro__message_put(&link->pipe.out, m);
+	intro__message_put(&link->pipe.out, &link->message);
+}
+
+void intro__link_hand_place(struct link *link)
+{
+	compose(link, link->unsent);
 }
 
 void intro__link_end(struct link *link)
@@ -283,16 +288,23 @@ static enum link_state begin_reply(struct link *link, size_t has, struct intro_e
 	return LINK_OPEN;
 }
 
+/* Copies a result out of the worker's segment. false: it cannot be there. */
+static bool copy_result(struct link *link)
+{
+	return !link->data || !intro__segment_copy(link->segments, SEGMENT_OF_RESULTS(link->index),
+						   link->reply.place, link->reply.size, link->data);
+}
+
 /* Takes what is there of the result. true: it is whole. */
 static bool take_result(struct link *link, size_t has)
 {
-	size_t left = link->reply.size - link->taken;
+	size_t left = link->reply.place ? 0 : link->reply.size - link->taken;
 
 	left = left < has ? left : has;
 	left = left < PIECE_BYTES ? left : PIECE_BYTES;
 	intro__ring_take(&link->pipe.in, link->data ? link->data + link->taken : NULL, left);
 	link->taken += left;
-	if (link->taken < link->reply.size)
+	if (!link->reply.place && link->taken < link->reply.size)
 		return false;
 	ring_next_message(&link->pipe.in);
 	return true;
@@ -320,6 +332,8 @@ static enum link_state take_some(struct link *link, struct wakes *later, struct 
 		if (state)
 			return state;
 		has = (size_t)(in->other - in->at);
+		if (link->reply.place && !copy_result(link))
+			return intro__link_is_nonsense(link, error);
 	}
 	if (take_result(link, has))
 		finish_reply(link, later);
@@ -336,7 +350,8 @@ enum link_state intro__link_receive(struct link *link, struct intro_error *error
 	/* what came after link_has may answer what was handed after link_accept */
 	while (!state && in->other != in->at) {
 		state = take_some(link, &later, error);
-		if (in->at - released >= RELEASE_BYTES) {
+		/* the worker may wait for the room of a large result */
+		if (in->at - released >= RELEASE_BYTES || link->reply.place) {
 			intro__wake(&later);
 			ring_release(in);
 			released = in->at;
@@ -373,6 +388,7 @@ void intro__link_close(struct link *link)
 	close_fd(&link->bell);
 	close_fd(&link->pidfd);
 	intro__pipe_unmap(&link->pipe);
+	intro__segment_erase(link->segments, SEGMENT_OF_RESULTS(link->index));
 	if (link->data != link->small)
 		free(link->data);
 	link->data = NULL;

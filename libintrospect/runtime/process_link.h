@@ -20,6 +20,7 @@ struct link {
 	unsigned index;
 	char name[INTRO__NAME_BYTES + 16];
 	bool keeps; /* large payloads until the reply: they may have to be sent to another worker */
+	const struct segments *segments; /* the pool's */
 
 	/* under the pool's lock */
 	bool open;	      /* may be handed tasks */
@@ -74,6 +75,18 @@ static inline unsigned link_load(struct link *link)
 	return link->handed_ever - atomic_load_explicit(&link->answered, memory_order_relaxed);
 }
 
+/* Where its payload is in the pool's segment; 0: it is not there. */
+static inline uint32_t payload_place(const struct future *f)
+{
+	return f->work.size >= SEGMENT_PAYLOAD ? f->work.place : 0;
+}
+
+/* What of its payload goes through the ring. */
+static inline size_t payload_in_ring(const struct future *f)
+{
+	return payload_place(f) ? 0 : f->work.size;
+}
+
 /* Too large for the ring as a whole, with what else may be there. */
 static inline bool link_is_large(size_t size)
 {
@@ -99,6 +112,8 @@ static inline bool link_has_room(struct link *link)
  * there must be none.
  */
 void intro__link_hand(struct link *link, struct future *future);
+/* `unsent` got a place in the segment: so that is what is to be sent. Nothing was sent as yet. */
+void intro__link_hand_place(struct link *link);
 /* It ends after what it was handed. Under the lock, nothing unsent. */
 void intro__link_end(struct link *link);
 
@@ -130,7 +145,7 @@ void intro__link_reap(struct link *link, char *how, size_t size);
 /* Closes what is open, frees what is allocated. */
 void intro__link_close(struct link *link);
 
-/* Frees the payload copy of a future that is not to be sent (any more). */
+/* Frees the payload copy of a future that is not to be sent (any more): process_executor.c. */
 void intro__payload_free(struct future *future);
 
 #endif

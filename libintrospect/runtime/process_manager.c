@@ -137,7 +137,7 @@ static struct future *next_task(struct process_pool *pool, struct link **link)
 	struct queue *from = pool->again.first ? &pool->again : &pool->queue;
 	struct future *f = from->first;
 
-	*link = intro__process_pool_choose(pool, f ? f->work.size : 0);
+	*link = intro__process_pool_choose(pool, f ? payload_in_ring(f) : 0);
 	if (!f || !*link)
 		return NULL;
 	return queue_pop(from);
@@ -363,16 +363,35 @@ static int fork_workers(struct process_pool *pool)
 
 /* --- the loop -------------------------------------------------------------------------------- */
 
+/* A large payload that found no room when it was submitted, and of which nothing was sent yet. */
+static void find_place(struct process_pool *pool, struct link *link)
+{
+	struct future *f = link->unsent;
+	void *copy = (void *)f->work.arg;
+
+	if (payload_in_ring(f) < SEGMENT_PAYLOAD || link->message.at || link->message.put)
+		return;
+	f->work.place = intro__segment_put(&pool->payloads, copy, f->work.size);
+	if (!f->work.place)
+		return;
+	f->work.arg = NULL;
+	free(copy);
+	intro__link_hand_place(link);
+}
+
 /* Sends more of a large request. Whether something went. */
 static bool send_more(struct process_pool *pool, struct link *link)
 {
 	bool any = false;
 
-	if (!link->unsent || !intro__link_send(link, &any))
+	if (!link->unsent)
+		return false;
+	find_place(pool, link);
+	if (!intro__link_send(link, &any))
 		return any;
 	pthread_mutex_lock(&pool->lock);
 	/* a smaller one may lie in the ring as yet, to be taken back and handed to another */
-	if (!link->keeps && link->unsent->work.size > RING_BYTES)
+	if (!link->keeps && payload_in_ring(link->unsent) > RING_BYTES)
 		intro__payload_free(link->unsent);
 	link->unsent = NULL;
 	retire_when_due(pool, link);
@@ -537,8 +556,7 @@ static void take_events(struct process_pool *pool, int timeout_ms)
 		/* what happened to one may have ended all */
 		if (link->pidfd < 0)
 			continue;
-		if (p[1].revents ||
-		    (p[0].revents && intro__pipe_answer(link->bell, false) == -EPIPE))
+		if (p[1].revents || (p[0].revents && intro__pipe_answer(link->bell, 0) == -EPIPE))
 			worker_ended(pool, link);
 	}
 }
@@ -557,9 +575,16 @@ static void set_wants(struct process_pool *pool, bool sleeps)
 	}
 }
 
+/* The lesser of two time-outs of poll. */
+static int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 static void sleep_until_event(struct process_pool *pool)
 {
-	int timeout = relieve(pool);
+	int timeout =
+		sooner(relieve(pool), intro__segment_trim(&pool->payloads, intro__now(), false));
 
 	set_wants(pool, true);
 	if (!pass(pool, true) && pool->alive)
@@ -590,6 +615,7 @@ static void manage(struct process_pool *pool)
 				continue;
 			asked = now;
 			take_events(pool, 0);
+			intro__segment_trim(&pool->payloads, now, false);
 		} else if (look_a_while(pool)) {
 			continue;
 		} else {
@@ -620,5 +646,6 @@ void *intro__process_manager(void *arg)
 	pthread_mutex_unlock(&pool->lock);
 	if (!err)
 		manage(pool);
+	intro__segment_trim(&pool->payloads, intro__now(), true);
 	return NULL;
 }

@@ -22,6 +22,8 @@ struct process_pool {
 	bool replaces;
 	bool may_spin;
 	int event; /* eventfd: wakes the manager */
+	struct segments segments;
+	struct segment payloads; /* the large ones */
 	pthread_t manager;
 	pid_t parent;
 	sigset_t signals;     /* of the thread that made the pool */

@@ -8,6 +8,7 @@
  */
 #include "executor_private.h"
 #include "process_ring.h"
+#include "segment.h"
 
 /* Whose a request is that lies in the ring. Changed by compare-and-swap from PENDING, once. */
 enum wire_claim {
@@ -16,23 +17,26 @@ enum wire_claim {
 	CLAIM_REVOKED = 2, /* the pool took it back: the worker passes over it */
 };
 
-/* Followed by `size` bytes. */
+/* Followed by `size` bytes, if these have no place in the pool's segment. */
 struct wire_request {
 	uint64_t task;
 	uint64_t fn; /* its address, or for spawned workers its number (spawn_private.h) */
 	uint64_t size;
 	_Atomic uint32_t claim; /* enum wire_claim */
+	uint32_t place;
 };
 
 /*
  * Followed by a wire_times if the pool times its tasks, by `text` bytes of the error's text, then
- * by `size` bytes of the result.
+ * by `size` bytes of the result, if these have no place in the worker's segment. That block is free
+ * again when the reply was taken out of the ring.
  */
 struct wire_reply {
 	uint64_t task; /* 0: the initializer failed; the worker ends */
 	int32_t code;
 	uint32_t text;
 	uint64_t size;
+	uint32_t place;
 };
 
 struct wire_times {
@@ -42,11 +46,22 @@ struct wire_times {
 _Static_assert(sizeof(struct wire_request) <= RING_ALIGN, "a header must not wrap");
 _Static_assert(sizeof(struct wire_reply) <= RING_ALIGN, "a header must not wrap");
 
+/* The segments of a pool. */
+#define SEGMENT_OF_PAYLOADS 0u
+#define SEGMENT_OF_RESULTS(worker) (1u + (worker))
+
+/* How much of a segment is in use at a time: bytes, or blocks of a size if that is more. */
+#define PAYLOADS_MOST ((size_t)64 << 20)
+#define PAYLOADS_BLOCKS 4
+#define RESULTS_MOST ((size_t)16 << 20)
+#define RESULTS_BLOCKS 1
+
 /* What a worker knows when it is born. */
 struct worker_birth {
 	const struct intro_executor *executor;
 	unsigned index;
 	int bell; /* its end of the socket */
+	const struct segments *segments;
 	struct pipe_shared *pipe;
 	size_t more;		 /* bytes behind that */
 	bool spawned;		 /* in a worker: it was */

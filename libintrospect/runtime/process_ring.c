@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -88,13 +89,16 @@ void intro__pipe_ring(struct ring_end *ring)
 	errno = saved;
 }
 
-int intro__pipe_answer(int bell, bool wait)
+int intro__pipe_answer(int bell, int timeout_ms)
 {
+	struct pollfd rings = {.fd = bell, .events = POLLIN};
 	char rung[64];
 	ssize_t n;
 
+	if (timeout_ms > 0 && poll(&rings, 1, timeout_ms) <= 0)
+		return -EAGAIN;
 	do
-		n = recv(bell, rung, sizeof(rung), wait ? 0 : MSG_DONTWAIT);
+		n = recv(bell, rung, sizeof(rung), timeout_ms < 0 ? 0 : MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return -EAGAIN;

@@ -91,8 +91,11 @@ static inline void pipe_got(struct pipe_end *end)
 
 /* Wakes the other side, which sleeps. */
 void intro__pipe_ring(struct ring_end *ring);
-/* Takes what was rung: 0; -EAGAIN: nothing; -EPIPE: the other side is gone. */
-int intro__pipe_answer(int bell, bool wait);
+/*
+ * Takes what was rung, within so many ms (-1: without limit): 0; -EAGAIN: nothing; -EPIPE: the
+ * other side is gone.
+ */
+int intro__pipe_answer(int bell, int timeout_ms);
 
 /* --- the writer's ----------------------------------------------------------------------------- */
 

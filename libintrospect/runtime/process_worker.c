@@ -31,6 +31,15 @@
 /* The last task's part in what is said of their length: one of so many. */
 #define LENGTH_WEIGHT 8
 
+/* Results in the segment that the pool has not copied as yet. */
+#define SENT 64
+
+struct sent_result {
+	uint32_t place;
+	size_t size;
+	uint64_t end; /* of its reply, in the ring */
+};
+
 struct worker {
 	const struct worker_birth *birth;
 	char name[INTRO__NAME_BYTES + 16];
@@ -42,6 +51,9 @@ struct worker {
 	int64_t since;	   /* when the last one ended, if there was no wait since; 0 */
 	unsigned char *payload;
 	size_t capacity;
+	struct segment results;
+	struct sent_result sent[SENT];
+	unsigned sent_first, sent_n;
 };
 
 static void quit(struct worker *w, int status) __attribute__((noreturn));
@@ -77,6 +89,26 @@ static bool look_a_while(struct worker *w, uint32_t wanted, size_t size)
 	return found;
 }
 
+/* Frees the results that the pool has copied. */
+static void free_sent(struct worker *w)
+{
+	uint64_t tail = atomic_load(&w->pipe.out.shared->tail);
+
+	while (w->sent_n && (int64_t)(tail - w->sent[w->sent_first].end) >= 0) {
+		struct sent_result *sent = &w->sent[w->sent_first];
+
+		intro__segment_free(&w->results, sent->place, sent->size);
+		w->sent_first = (w->sent_first + 1) % SENT;
+		w->sent_n--;
+	}
+}
+
+static int until_trim(struct worker *w)
+{
+	free_sent(w);
+	return intro__segment_trim(&w->results, intro__now(), false);
+}
+
 static void wait_until(struct worker *w, uint32_t wanted, size_t size)
 {
 	bool gone = false;
@@ -87,7 +119,7 @@ static void wait_until(struct worker *w, uint32_t wanted, size_t size)
 			quit(w, 1); /* nobody is there to hear it */
 		pipe_want(&w->pipe, wanted);
 		if (!is_there(w, wanted, size))
-			gone = intro__pipe_answer(w->birth->bell, true) == -EPIPE;
+			gone = intro__pipe_answer(w->birth->bell, until_trim(w)) == -EPIPE;
 		pipe_got(&w->pipe);
 	}
 }
@@ -114,19 +146,54 @@ static void read_exactly(struct worker *w, unsigned char *to, size_t size)
 	}
 }
 
-static void write_reply(struct worker *w, const struct wire_reply *reply,
-			const struct wire_times *times, const struct call_state *state)
+/* Waits until the pool has copied the oldest of the results that it has not. */
+static void wait_until_copied(struct worker *w)
+{
+	struct ring_end *out = &w->pipe.out;
+	size_t behind = (size_t)(out->at - w->sent[w->sent_first].end);
+
+	wait_until(w, WANTS_ROOM, RING_BYTES - behind);
+	free_sent(w);
+}
+
+/*
+ * A large result that is not in the segment gets there, if there is room: now or when the pool has
+ * copied what is there.
+ */
+static void place_result(struct worker *w, struct call_state *state, size_t size)
+{
+	free_sent(w);
+	while (w->sent_n == SENT)
+		wait_until_copied(w);
+	while (!state->place && state->segment && size >= SEGMENT_RESULT) {
+		state->place = intro__segment_put(&w->results, state->result.data, size);
+		if (state->place || !w->sent_n)
+			return;
+		wait_until_copied(w);
+	}
+}
+
+static void write_reply(struct worker *w, struct wire_reply *reply, const struct wire_times *times,
+			struct call_state *state)
 {
 	struct ring_message message = {0};
 
+	if (reply->size >= SEGMENT_RESULT)
+		place_result(w, state, reply->size);
+	reply->place = reply->size ? state->place : 0;
 	intro__message_add(&message, reply, sizeof(*reply));
 	intro__message_add(&message, times, times ? sizeof(*times) : 0);
 	intro__message_add(&message, state->text, reply->text);
-	intro__message_add(&message, state->result.data, reply->size);
+	intro__message_add(&message, state->result.data, reply->place ? 0 : reply->size);
 	while (!intro__message_put(&w->pipe.out, &message))
 		wait_until(w, WANTS_ROOM,
 			   message.left < PIECE_BYTES ? ring_padded(message.left) + RING_ALIGN
 						      : PIECE_BYTES + RING_ALIGN);
+	if (reply->place)
+		w->sent[(w->sent_first + w->sent_n++) % SENT] = (struct sent_result){
+			.place = reply->place, .size = reply->size, .end = w->pipe.out.at};
+	else if (state->place)
+		intro__segment_free(&w->results, state->place, state->result.size);
 }
 
 /* How long tasks take, for who decides how many to hand out ahead. */
@@ -142,7 +209,8 @@ static void tell_length(struct worker *w, int64_t began, int64_t ended)
 
 static void run(struct worker *w, intro_task_fn fn, const void *arg, size_t size, uint64_t task)
 {
-	struct call_state state = {.copies = true, .spawned = w->birth->spawned};
+	struct call_state state = {
+		.copies = true, .spawned = w->birth->spawned, .segment = task ? &w->results : NULL};
 	struct intro_call call = {.arg = arg,
 				  .size = size,
 				  .worker = w->name,
@@ -208,11 +276,28 @@ static bool claim(struct wire_request *request)
 	return atomic_compare_exchange_strong(&request->claim, &is, CLAIM_BEGUN);
 }
 
+/* Where the payload is now; it is out of the ring. NULL: no memory. */
+static void *take_payload(struct worker *w, const struct wire_request *request, bool ours,
+			  struct segment_view *view)
+{
+	if (!request->place) {
+		bool fits = ours && make_room(w, request->size);
+
+		read_exactly(w, fits ? w->payload : NULL, request->size);
+		return fits ? w->payload : NULL;
+	}
+	return ours ? intro__segment_view(view, w->birth->segments, SEGMENT_OF_PAYLOADS,
+					  request->place, request->size)
+		    : NULL;
+}
+
 static void run_next(struct worker *w)
 {
 	struct ring_end *in = &w->pipe.in;
+	struct segment_view view = {0};
 	struct wire_request request;
-	bool ours, fits;
+	const void *payload;
+	bool ours;
 
 	if (ring_has(in, sizeof(request)) < sizeof(request))
 		wait_until(w, WANTS_DATA, sizeof(request));
@@ -220,16 +305,16 @@ static void run_next(struct worker *w)
 		quit(w, 0);
 	ours = claim(ring_place(in, in->at));
 	read_exactly(w, (unsigned char *)&request, sizeof(request));
-	fits = ours && make_room(w, request.size);
-	read_exactly(w, fits ? w->payload : NULL, request.size);
+	payload = take_payload(w, &request, ours, &view);
 	ring_next_message(in);
 	ring_release(in);
 	if (!ours)
 		return;
-	if (fits)
-		run(w, function_of(w, request.fn), w->payload, request.size, request.task);
+	if (payload || !request.size)
+		run(w, function_of(w, request.fn), payload, request.size, request.task);
 	else
 		run(w, no_memory, NULL, 0, request.task);
+	intro__segment_view_end(&view);
 	if (w->capacity > KEEP_BYTES) {
 		free(w->payload);
 		w->payload = NULL;
@@ -255,6 +340,8 @@ void intro__process_worker(const struct worker_birth *birth)
 	w->birth = birth;
 	w->may_spin = birth->may_spin;
 	w->spin_ns = WORKER_SPIN_NS;
+	intro__segment_init(&w->results, birth->segments, SEGMENT_OF_RESULTS(birth->index),
+			    RESULTS_MOST, RESULTS_BLOCKS);
 	intro__pipe_open(&w->pipe, birth->pipe, birth->more, true, birth->bell);
 	intro__worker_name(birth->executor, birth->index, w->name, sizeof(w->name));
 	intro__worker_name(birth->executor, birth->index, comm, sizeof(comm));

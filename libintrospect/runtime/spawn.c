@@ -28,6 +28,7 @@ struct wire_birth {
 	uint32_t pool, index;
 	int32_t parent;
 	uint32_t timed, may_spin;
+	int32_t segments; /* a descriptor, or -1 */
 	sigset_t signals;
 	char name[INTRO__NAME_BYTES];
 };
@@ -58,6 +59,7 @@ static void write_birth(const struct worker_birth *birth)
 	wire->parent = birth->parent;
 	wire->timed = e->timed;
 	wire->may_spin = birth->may_spin;
+	wire->segments = birth->segments->fd;
 	wire->signals = *birth->signals;
 	memcpy(wire->name, e->name, sizeof(wire->name));
 	if (e->initarg_size)
@@ -97,7 +99,7 @@ static void execute(char **argv, char **envp, const int *keep, size_t n)
 
 pid_t intro__spawn(const struct worker_birth *birth, int memory)
 {
-	const int keep[] = {memory, birth->bell, intro__area_fd()};
+	const int keep[] = {memory, birth->bell, intro__area_fd(), birth->segments->fd};
 	char fds[32], area[64], mark[] = INTRO_SPAWN_ARGUMENT;
 	char *argv[] = {program_invocation_name, mark, fds, NULL};
 	char **envp = environment(area, sizeof(area), keep[2]);
@@ -117,7 +119,8 @@ pid_t intro__spawn(const struct worker_birth *birth, int memory)
 }
 
 /* The executor as far as a worker needs it. */
-static void read_birth(struct intro_executor *e, struct worker_birth *birth)
+static void read_birth(struct intro_executor *e, struct segments *segments,
+		       struct worker_birth *birth)
 {
 	struct wire_birth *wire = (void *)(birth->pipe + 1);
 
@@ -134,12 +137,15 @@ static void read_birth(struct intro_executor *e, struct worker_birth *birth)
 	birth->index = wire->index;
 	birth->parent = wire->parent;
 	birth->may_spin = wire->may_spin;
+	intro__segments_inherit(segments, wire->segments);
+	birth->segments = segments;
 	birth->signals = &wire->signals;
 }
 
 void intro_process_main(int argc, char **argv)
 {
 	static struct intro_executor executor;
+	static struct segments segments;
 	struct worker_birth birth = {.spawned = true};
 	int memory;
 
@@ -154,6 +160,6 @@ void intro_process_main(int argc, char **argv)
 	close(memory);
 	/* what a task executes is not the worker any more */
 	fcntl(birth.bell, F_SETFD, FD_CLOEXEC);
-	read_birth(&executor, &birth);
+	read_birth(&executor, &segments, &birth);
 	intro__process_worker(&birth);
 }

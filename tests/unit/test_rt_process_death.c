@@ -329,7 +329,7 @@ static struct pipe_shared *find_pipe(void)
 	return (struct pipe_shared *)found;
 }
 
-enum spoil { SPOIL_ALL, SPOIL_HEAD, SPOIL_TAIL, SPOIL_TEXT, SPOIL_TASK, SPOILS };
+enum spoil { SPOIL_ALL, SPOIL_HEAD, SPOIL_TAIL, SPOIL_TEXT, SPOIL_TASK, SPOIL_PLACE, SPOILS };
 
 /* Writes over what a worker with a bad pointer may write over, and lives on. */
 static int spoils(struct intro_call *call)
@@ -354,6 +354,11 @@ static int spoils(struct intro_call *call)
 		break;
 	case SPOIL_TEXT:
 		reply->text = 60000;
+		pipe->to_pool.head += RING_ALIGN;
+		break;
+	case SPOIL_PLACE:
+		reply->size = SEGMENT_RESULT;
+		reply->place = SEGMENT_GRANULES;
 		pipe->to_pool.head += RING_ALIGN;
 		break;
 	default:

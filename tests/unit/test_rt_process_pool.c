@@ -407,7 +407,7 @@ static void workers_retire(void **state)
 						INTRO_FOREVER, collect_pids, pids),
 			 0);
 	no_worker_runs_more_than_its_share(pids, 60, 3);
-	for (int i = 0; count_fds() != fds && i < 1000; i++)
+	for (int i = 0; count_fds() != fds && i < 20000; i++)
 		sleep_ms(1);
 	assert_int_equal(count_fds(), fds);
 	end_pool(pool);

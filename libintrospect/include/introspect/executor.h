@@ -42,11 +42,13 @@
  * reaped, then all futures that are not done fail with -EPIPE and a text such as "worker resize/2
  * (tid 4123) was killed by signal 9 (SIGKILL) during task 17"; submit gives -EPIPE from then on.
  *
- * Requests and results go through memory that the pool shares with each worker. What a worker is
- * handed ahead, so that it need not wait for its next task, waits behind the one it runs, and is
- * RUNNING: it cannot be cancelled any more. Unless options.prefetch says how many, that is one
- * task, or where tasks are short so many as take 200 us together (255 at most). When a task takes
- * long all the same (1 ms), and another worker has nothing to do, that one gets what waits behind.
+ * Requests and results go through memory that the pool shares with each worker; large payloads
+ *(from 128 KiB on) through a segment of shared memory in which the function finds them, large
+ *results through another. What a worker is handed ahead, so that it need not wait for its next
+ *task, waits behind the one it runs, and is RUNNING: it cannot be cancelled any more. Unless
+ *options.prefetch says how many, that is one task, or where tasks are short so many as take 200 us
+ *together (255 at most). When a task takes long all the same (1 ms), and another worker has nothing
+ *to do, that one gets what waits behind.
  */
 #include <introspect/future.h>
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Ours: processes. Tasks with 8 bytes, one by one and as a process pool's map; large payloads, and
- * large results.
+ * large results, of which the first few are counted apart: memory for them is got then. Next to
+ * them what a copy takes that is nothing else.
  */
 #include <string.h>
 
@@ -13,6 +14,8 @@
 #define SINGLES 2000
 #define LARGE ((size_t)64 << 20)
 #define LARGE_TASKS 8
+#define MEDIUM ((size_t)1 << 20)
+#define MEDIUM_TASKS 256
 
 static struct intro_executor *pool;
 static struct intro_future *futures, **list;
@@ -35,7 +38,10 @@ static char *large;
 
 static int give_back(struct intro_call *call)
 {
-	return intro_call_return(call, large, LARGE);
+	size_t size;
+
+	memcpy(&size, call->arg, sizeof(size));
+	return intro_call_return(call, large, size);
 }
 
 static int stamp(struct intro_call *call)
@@ -113,6 +119,47 @@ static double start(void)
 	return (double)waited[SINGLES / 2];
 }
 
+/* Between two buffers that have their memory. */
+static double copies(size_t n, void *to)
+{
+	uint64_t begin;
+
+	memcpy(to, large, LARGE);
+	begin = pool_now();
+	for (size_t i = 0; i < n; i++) {
+		memcpy(to, large, LARGE);
+		__asm__ volatile("" ::"r"(to) : "memory");
+	}
+	return (double)(n * LARGE) * 1e3 / (double)(pool_now() - begin);
+}
+
+/* MB/s */
+static double payloads(size_t n, size_t size)
+{
+	return (double)(n * size) / 1e6 / run(n, ignore, large, size, 0);
+}
+
+static double results(size_t n, size_t size)
+{
+	return (double)(n * size) / 1e6 / run(n, give_back, &size, sizeof(size), 0);
+}
+
+static void bytes(void)
+{
+	void *to = malloc(LARGE);
+
+	if (!to)
+		abort();
+	printf("large_first %.0f\n", payloads(LARGE_TASKS, LARGE));
+	printf("large_results_first %.0f\n", results(LARGE_TASKS, LARGE));
+	printf("copy %.0f\n", copies(LARGE_TASKS, to));
+	printf("large %.0f\n", payloads(LARGE_TASKS, LARGE));
+	printf("large_results %.0f\n", results(LARGE_TASKS, LARGE));
+	printf("medium %.0f\n", payloads(MEDIUM_TASKS, MEDIUM));
+	printf("medium_results %.0f\n", results(MEDIUM_TASKS, MEDIUM));
+	free(to);
+}
+
 int main(void)
 {
 	struct intro_executor_options options = {.size = sizeof(options), .workers = POOL_WORKERS};
@@ -133,10 +180,7 @@ int main(void)
 	printf("process_batch %.0f\n",
 	       TASKS / run(TASKS, square, numbers, sizeof(*numbers), sizeof(*numbers)));
 	printf("process_start %.0f\n", start());
-	printf("large %.0f\n",
-	       (double)LARGE_TASKS * LARGE / 1e6 / run(LARGE_TASKS, ignore, large, LARGE, 0));
-	printf("large_results %.0f\n",
-	       (double)LARGE_TASKS * LARGE / 1e6 / run(LARGE_TASKS, give_back, large, 0, 0));
+	bytes();
 	intro_executor_free(pool);
 	maps(numbers);
 	free(large);

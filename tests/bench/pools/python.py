@@ -10,6 +10,7 @@ TASKS = 4000
 MAPPED = 20000
 SINGLES = 500
 LARGE = 64 << 20
+MEDIUM = 1 << 20
 
 
 def empty(_=None):
@@ -44,17 +45,17 @@ def mapped(pool, chunk):
     return MAPPED / (time.monotonic() - begin)
 
 
-DATA = b"x" * LARGE
+DATA = {size: b"x" * size for size in (LARGE, MEDIUM)}
 
 
-def give_back():
-    return DATA
+def give_back(size):
+    return DATA[size]
 
 
-def large(executor, *call):
+def payloads(executor, n, size, fn, argument):
     begin = time.monotonic()
-    concurrent.futures.wait([executor.submit(*call) for _ in range(4)])
-    return 4 * LARGE / 1e6 / (time.monotonic() - begin)
+    concurrent.futures.wait([executor.submit(fn, argument) for _ in range(n)])
+    return n * size / 1e6 / (time.monotonic() - begin)
 
 
 def main():
@@ -65,8 +66,9 @@ def main():
         rate(executor, square, 100)
         print("process_batch", rate(executor, square, TASKS))
         print("process_start", start(executor))
-        print("large", large(executor, empty, DATA))
-        print("large_results", large(executor, give_back))
+        for name, n, size in (("large", 4, LARGE), ("medium", 64, MEDIUM)):
+            print(name, payloads(executor, n, size, empty, DATA[size]))
+            print(name + "_results", payloads(executor, n, size, give_back, size))
     with multiprocessing.Pool(WORKERS) as pool:
         mapped(pool, 1000)
         print("map_1", mapped(pool, 1))
