@@ -333,6 +333,46 @@ static void spawned_workers_die_with_their_parent(void **state)
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
+/* 0, or what was not so. What a pool opens gets the numbers of what a program usually has there. */
+static int without(unsigned closed)
+{
+	struct intro_executor *pools[2];
+	struct intro_result result;
+	struct intro_future f;
+
+	alarm(60);
+	for (int fd = 0; fd < 3; fd++)
+		if (closed >> fd & 1)
+			close(fd);
+	pools[0] = intro_process_executor_new(POOL_OPTIONS(.workers = 2));
+	pools[1] = intro_process_executor_new(SPAWN_OPTIONS(.workers = 2));
+	for (int i = 0; i < 20; i++) {
+		intro_future_init(&f);
+		if (!pools[i % 2] || intro_executor_submit(pools[i % 2], &f, echo, "abc", 4))
+			return 1;
+		if (intro_future_result(&f, INTRO_FOREVER, &result) || strcmp(result.data, "abc"))
+			return 2;
+		intro_future_destroy(&f);
+	}
+	intro_executor_free(pools[0]);
+	intro_executor_free(pools[1]);
+	return count_children() ? 3 : 0;
+}
+
+static void without_standard_descriptors(void **state)
+{
+	int status;
+	pid_t pid;
+
+	for (unsigned closed = 1; closed < 8; closed++) {
+		pid = fork();
+		if (!pid)
+			_exit(without(closed));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+}
+
 /* Nobody has said yet that this program can be a worker. */
 static int try_too_early(void)
 {
@@ -349,6 +389,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(bad_calls),
 		cmocka_unit_test(marks_of_spawned_workers),
 		cmocka_unit_test(spawned_workers_die_with_their_parent),
+		cmocka_unit_test(without_standard_descriptors),
 	};
 
 	intro_function_register("echo", echo);
