@@ -3,15 +3,13 @@
 #define INTROSPECT_PLACE_BPF_H
 /*
  * place.bpf.h - which node's memory a thread gets, counted here and told now and then: when the
- * thread leaves its CPU, and before a count is PLACED_NS old, so that it can be booked to the task
- * that was under way. Counts are the CPU's, of who has it now; nothing else touches them.
+ * thread leaves its CPU, and before a count is INTRO_PLACED_NS old, so that it can be booked to the
+ * task that was under way. Counts are the CPU's, of who has it now; nothing else touches them.
  *
  * Counted is what the page allocator hands out for user memory: movable and from anywhere. That is
  * anonymous and shared memory, and what a thread brings into the page cache; not page tables, other
  * memory of the kernel's, or huge pages that were set aside beforehand.
  */
-
-#define PLACED_NS 50000
 
 /* Whether any of this is wanted. Without it the programs are not even loaded. */
 const volatile bool placing;
@@ -116,7 +114,7 @@ static __always_inline struct intro_placed *placed_begin(__u32 cpu, bool flush)
 	if (!ring || !counts)
 		return NULL;
 	ts = bpf_ktime_get_ns();
-	if (flush && counts->since && (ts - counts->since > PLACED_NS || counts->tid != tid))
+	if (flush && counts->since && (ts - counts->since > INTRO_PLACED_NS || counts->tid != tid))
 		placed_flush(ring, cpu);
 	if (!counts->since) {
 		counts->since = ts;

@@ -9,6 +9,8 @@
 #include <linux/sched.h>
 #include <linux/thread_info.h>
 #include <linux/version.h>
+#include <trace/events/kmem.h>
+#include <trace/events/migrate.h>
 #include <trace/events/sched.h>
 #include <trace/events/task.h>
 
@@ -35,6 +37,19 @@
 #else
 #define EXIT_ARGUMENTS void *data, struct task_struct *task, bool group_dead
 #define exit_group_dead(task) (group_dead)
+#endif
+
+/* Linux 6.5: mm_migrate_pages tells of large folios that it split. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+#define MIGRATE_PAGES_ARGUMENTS                                                                    \
+	void *data, unsigned long succeeded, unsigned long failed, unsigned long thp_succeeded,    \
+		unsigned long thp_failed, unsigned long thp_split, enum migrate_mode mode,         \
+		int reason
+#else
+#define MIGRATE_PAGES_ARGUMENTS                                                                    \
+	void *data, unsigned long succeeded, unsigned long failed, unsigned long thp_succeeded,    \
+		unsigned long thp_failed, unsigned long thp_split,                                 \
+		unsigned long large_folio_split, enum migrate_mode mode, int reason
 #endif
 
 static inline bool task_is_on_cpu(struct task_struct *task)

@@ -46,7 +46,7 @@ static int device_release(struct inode *inode, struct file *file)
 static long device_version(void __user *argument)
 {
 	struct intro_device_version version = {
-		.abi = INTRO_ABI_VERSION,
+		.abi = INTRO_DEVICE_ABI,
 		.missing = tracepoints_missing(),
 	};
 

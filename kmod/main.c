@@ -6,9 +6,11 @@
 #include <linux/module.h>
 
 #include "device.h"
+#include "session.h"
 
 static int __init introspect_init(void)
 {
+	tracepoints_find();
 	return introspect_device_add();
 }
 

@@ -39,12 +39,18 @@ static inline void rec_head(struct intro_rec *rec, u64 ts, u8 kind, u8 rows, u32
 void ring_lose(struct writer *writer, u64 ts);
 bool ring_end_gap(struct session *session, struct writer *writer, u32 cpu, u64 bytes);
 
+/* Room for a record of `bytes`, behind a gap if there is one; without it nothing is counted. */
+static inline bool ring_has_room(struct session *session, struct writer *writer, u32 cpu, u64 bytes)
+{
+	return likely(!writer->gap_count) ? likely(ring_fits(session, writer, bytes))
+					  : ring_end_gap(session, writer, cpu, bytes);
+}
+
 /* Room for a record of `bytes`, or NULL and counted. Then ring_publish. */
 static inline void *ring_take(struct session *session, struct writer *writer, u64 ts, u32 cpu,
 			      u64 bytes)
 {
-	if (likely(!writer->gap_count) ? likely(ring_fits(session, writer, bytes))
-				       : ring_end_gap(session, writer, cpu, bytes))
+	if (ring_has_room(session, writer, cpu, bytes))
 		return ring_at(session, writer, writer->head);
 	ring_lose(writer, ts);
 	return NULL;

@@ -7,6 +7,7 @@
 #include <linux/ktime.h>
 
 #include "asleep.h"
+#include "place.h"
 #include "sched.h"
 #include "task.h"
 
@@ -137,6 +138,8 @@ static noinline bool switch_prepare(struct session *session, struct writer *writ
 		switch_missed(session, writer, ts, cpu, prev);
 	if (prev_tid && writer->switched && task_last_arrival(prev))
 		writer->clock_offset = writer->switched - task_last_arrival(prev);
+	if (writer->counted)
+		place_flush(session, writer, cpu);
 	if (writer->unseen)
 		waking_missed(session, writer, ts, cpu, next);
 	if (!bit_has(session->known, next->pid))
@@ -152,7 +155,7 @@ static inline bool switch_is_plain(const struct session *session, const struct w
 				   u32 prev_tid, u32 next_tid, u32 prev_state)
 {
 	return writer->running == prev_tid + 1ull && !writer->unseen && !writer->gap_count &&
-	       ring_fits(session, writer, sizeof(struct intro_rec_switch)) &&
+	       !writer->counted && ring_fits(session, writer, sizeof(struct intro_rec_switch)) &&
 	       bit_has(session->known, next_tid) &&
 	       (session->whole_system || bit_has(session->known, prev_tid)) &&
 	       !(prev_state & TASK_DEAD);

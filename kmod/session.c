@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "place.h"
 #include "session.h"
 
 #define RING_DEFAULT (8u << 20)
@@ -62,6 +63,8 @@ static void free_memory(struct session *session)
 	memory_put(&session->rings);
 	free_percpu(session->writers);
 	session->writers = NULL;
+	free_percpu(session->placed);
+	session->placed = NULL;
 	vfree(session->targets);
 	vfree(session->known);
 	vfree(session->waiting);
@@ -96,9 +99,14 @@ void session_free(struct session *session)
 	kfree(session);
 }
 
-static int alloc_memory(struct session *session)
+static int alloc_memory(struct session *session, bool placing)
 {
 	session->writers = alloc_percpu(struct writer);
+	if (placing) {
+		session->placed = alloc_percpu(struct intro_placed);
+		if (!session->placed)
+			return -ENOMEM;
+	}
 	session->targets = vzalloc(TID_WORDS * sizeof(long));
 	session->known = vzalloc(TID_WORDS * sizeof(long));
 	session->waiting = vzalloc(TID_WORDS * sizeof(long));
@@ -119,21 +127,25 @@ static int take_event(struct session *session, int fd)
 }
 
 /* A number below nr_cpu_ids that is no CPU's has a ring too, so that the mapping has no hole. */
-static struct file *alloc_all(struct session *session, int event)
+static struct file *alloc_all(struct session *session, int event, bool placing)
 {
 	struct file *file = ERR_PTR(-ENOMEM);
 	int cpu, error = take_event(session, event);
 
 	if (!error)
-		error = alloc_memory(session);
+		error = alloc_memory(session, placing);
 	if (!error)
 		file = memory_get(&session->rings, nr_cpu_ids, session->stride);
 	if (error || IS_ERR(file)) {
 		free_memory(session);
 		return error ? ERR_PTR(error) : file;
 	}
-	for_each_possible_cpu(cpu)
-		per_cpu_ptr(session->writers, cpu)->ring = ring_of(session, cpu);
+	for_each_possible_cpu(cpu) {
+		struct writer *writer = per_cpu_ptr(session->writers, cpu);
+
+		writer->ring = ring_of(session, cpu);
+		writer->placed = placing ? per_cpu_ptr(session->placed, cpu) : NULL;
+	}
 	return file;
 }
 
@@ -156,9 +168,9 @@ struct file *session_setup(struct session *session, struct intro_device_setup *s
 
 	if (session->ready)
 		return ERR_PTR(-EBUSY);
-	if (setup->abi != INTRO_ABI_VERSION)
+	if (setup->abi != INTRO_DEVICE_ABI)
 		return ERR_PTR(-EPROTO);
-	if (setup->flags & ~INTRO_DEVICE_WHOLE_SYSTEM || setup->reserved ||
+	if (setup->flags & ~(INTRO_DEVICE_WHOLE_SYSTEM | INTRO_DEVICE_PLACE) || setup->reserved ||
 	    (bytes && (!is_power_of_2(bytes) || bytes < INTRO_DEVICE_RING_LEAST ||
 		       bytes > INTRO_DEVICE_RING_MOST)))
 		return ERR_PTR(-EINVAL);
@@ -168,7 +180,7 @@ struct file *session_setup(struct session *session, struct intro_device_setup *s
 	session->whole_system = setup->flags & INTRO_DEVICE_WHOLE_SYSTEM;
 	session->mask = bytes - 1;
 	session->stride = PAGE_ALIGN(bytes + sizeof(struct intro_ring) + INTRO_RING_SLACK);
-	file = alloc_all(session, setup->event);
+	file = alloc_all(session, setup->event, setup->flags & INTRO_DEVICE_PLACE);
 	if (IS_ERR(file))
 		return file;
 	setup->ring_bytes = bytes;
@@ -200,6 +212,7 @@ void session_stop(struct session *session)
 	if (!session->started)
 		return;
 	tracepoints_detach(session);
+	place_finish(session);
 	cancel_delayed_work_sync(&session->look);
 	session->started = false;
 }
@@ -211,11 +224,13 @@ void session_stats(struct session *session, struct intro_device_stats *stats)
 	memset(stats, 0, sizeof(*stats));
 	if (!session->ready)
 		return;
+	stats->attached = session->attached;
 	for_each_possible_cpu(cpu) {
 		const struct writer *writer = per_cpu_ptr(session->writers, cpu);
 
 		stats->bytes += READ_ONCE(writer->head);
 		stats->lost += READ_ONCE(writer->lost);
 		stats->ignored += READ_ONCE(writer->ignored);
+		stats->pages_lost += READ_ONCE(writer->pages_lost);
 	}
 }

@@ -11,6 +11,7 @@
 #include <linux/atomic.h>
 #include <linux/bitops.h>
 #include <linux/eventfd.h>
+#include <linux/kprobes.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/types.h>
@@ -25,8 +26,9 @@
 #define TID_WORDS (TID_LIMIT / BITS_PER_LONG)
 
 /*
- * The writing end of one CPU's ring. Only this CPU uses it, with interrupts off; only `contended`
- * is changed by others. The reader never sees it: of what it can write, the tail alone is read.
+ * The writing end of one CPU's ring. Only this CPU uses it, with interrupts off, while probes
+ * run; only `contended` is changed by others. The reader never sees it: of what it can write, the
+ * tail alone is read.
  */
 struct writer {
 	u64 head;
@@ -36,6 +38,9 @@ struct writer {
 	u64 unseen;		 /* so many more switches may follow wake-ups that went unseen */
 	u64 clock_offset;	 /* CLOCK_MONOTONIC less the scheduler's clock; 0: not known */
 	u64 gap_begin, gap_last, gap_count;
+	struct intro_placed *placed; /* NULL: pages are not counted */
+	bool counted;		     /* some are, and not yet told of */
+	u64 pages_lost;		     /* told of by no record */
 	u64 lost;
 	u64 ignored;
 	/* How many targets wait for this CPU: while there are any, record every switch on it. */
@@ -46,6 +51,7 @@ struct session {
 	bool whole_system;
 	u64 mask; /* size of a ring - 1 */
 	struct writer __percpu *writers;
+	struct intro_placed __percpu *placed; /* NULL: pages are not counted */
 	/* by tid: traced; named in the trace; with a filter: waits for a CPU */
 	unsigned long *targets, *known, *waiting;
 
@@ -54,7 +60,8 @@ struct session {
 	bool started;
 	size_t stride;
 	struct memory rings; /* of `stride` bytes, by CPU */
-	u32 missing;
+	u32 attached;	     /* 1 << bit for each probe of the last start */
+	struct kprobe faults;
 
 	void *snapshot;
 	size_t snapshot_bytes, snapshot_read;
@@ -75,6 +82,8 @@ void session_stats(struct session *session, struct intro_device_stats *stats);
 /* Where every target is, into session->snapshot. */
 int snapshot_take(struct session *session, enum intro_snapshot_when when);
 
+/* Once, when the module is loaded. */
+void tracepoints_find(void);
 u32 tracepoints_missing(void);
 int tracepoints_attach(struct session *session);
 /* When it returns, no probe runs. */

@@ -170,25 +170,36 @@ static void probe_cgroup(struct intro__probe *probe, struct intro_probe_row *row
 			 *memory ? memory : "unlimited");
 }
 
+/* What the module looked for and did not find; of one node's memory there is nothing to know. */
+static void module_lacks(uint32_t bits, bool one_node, char *text, size_t size)
+{
+	static const struct {
+		const char *name;
+		enum intro_device_use use;
+	} points[] = {
+#define POINT(NAME, bit, use) [bit] = {#NAME, INTRO_USE_##use},
+		INTRO_TRACEPOINTS(POINT)
+#undef POINT
+			[INTRO_FAULT_BIT] = {INTRO_FAULT_FUNCTION, INTRO_USE_PLACING},
+	};
+	size_t used = 0;
+
+	*text = 0;
+	for (size_t i = 0; i < sizeof(points) / sizeof(points[0]) && used < size; i++)
+		if (bits & 1u << i && !(one_node && points[i].use == INTRO_USE_PLACING))
+			used += (size_t)snprintf(text + used, size - used, " %s", points[i].name);
+}
+
 /* The module stands in where BPF is not to be had; that it is absent is no fault. */
 static void probe_module(struct intro__probe *probe, struct intro_probe_row *row)
 {
-	static const char *const names[] = {
-#define NAME(NAME, bit, required) [bit] = #NAME,
-		INTRO_TRACEPOINTS(NAME)
-#undef NAME
-	};
 	char disabled[16], missing[100] = "";
 	struct intro_device_version version;
 	int error = intro__kmod_version(&version);
 
-	for (size_t i = 0; !error && i < INTRO_TRACEPOINT_COUNT; i++) {
-		size_t used = strlen(missing);
-
-		if (version.missing & 1u << i)
-			snprintf(missing + used, sizeof(missing) - used, " %s", names[i]);
-	}
-	if (!error && version.abi != INTRO_ABI_VERSION) {
+	if (!error)
+		module_lacks(version.missing, probe->nodes == 1, missing, sizeof(missing));
+	if (!error && version.abi != INTRO_DEVICE_ABI) {
 		intro__probe_say(row, INTRO_PROBE_DEGRADED, "loaded, but of another version");
 		intro__probe_advise(row,
 				    "make kmod; rmmod introspect; insmod the new introspect.ko");

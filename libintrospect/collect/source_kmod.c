@@ -19,7 +19,8 @@ struct source_kmod {
 	struct intro__source base;
 	struct intro__rings rings;
 	size_t ring_bytes;
-	bool numa; /* pages were to be counted */
+	bool numa;	     /* pages are to be counted */
+	unsigned int counts; /* INTRO__COUNTS_*, from start on */
 	int fd;
 };
 
@@ -73,8 +74,9 @@ int intro__kmod_version(struct intro_device_version *version)
 static int set_up(struct source_kmod *source, const struct intro__source_options *options)
 {
 	struct intro_device_setup setup = {
-		.abi = INTRO_ABI_VERSION,
-		.flags = options->whole_system ? INTRO_DEVICE_WHOLE_SYSTEM : 0,
+		.abi = INTRO_DEVICE_ABI,
+		.flags = (options->whole_system ? INTRO_DEVICE_WHOLE_SYSTEM : 0) |
+			 (options->numa ? INTRO_DEVICE_PLACE : 0),
 		.ring_bytes = options->ring_bytes,
 		.event = -1, /* the session comes often enough */
 	};
@@ -85,7 +87,7 @@ static int set_up(struct source_kmod *source, const struct intro__source_options
 	if (source->fd < 0)
 		return -errno;
 	error = ask(source, INTRO_DEVICE_VERSION, (unsigned long)&version);
-	if (!error && version.abi != INTRO_ABI_VERSION)
+	if (!error && version.abi != INTRO_DEVICE_ABI)
 		error = -EPROTO;
 	if (!error)
 		error = ask(source, INTRO_DEVICE_SETUP, (unsigned long)&setup);
@@ -140,15 +142,39 @@ static int source_target(struct intro__source *base, pid_t tid)
 	return ask((struct source_kmod *)base, INTRO_DEVICE_TARGET, tid);
 }
 
+static unsigned int counts_of(uint32_t attached)
+{
+	static const struct {
+		unsigned int bit, counts;
+	} what[] = {
+		{INTRO_POINT_mm_page_alloc, INTRO__COUNTS_PAGES},
+		{INTRO_POINT_mm_migrate_pages, INTRO__COUNTS_MOVES},
+		{INTRO_POINT_sched_move_numa, INTRO__COUNTS_DECISIONS},
+		{INTRO_POINT_sched_stick_numa, INTRO__COUNTS_DECISIONS},
+		{INTRO_POINT_sched_swap_numa, INTRO__COUNTS_DECISIONS},
+		{INTRO_FAULT_BIT, INTRO__COUNTS_HINTS},
+	};
+	unsigned int counts = 0;
+
+	for (size_t i = 0; i < sizeof(what) / sizeof(what[0]); i++)
+		if (attached & 1u << what[i].bit)
+			counts |= what[i].counts;
+	return counts;
+}
+
 static int source_start(struct intro__source *base, struct intro__reason *why)
 {
-	int error = ask((struct source_kmod *)base, INTRO_DEVICE_START, 0);
+	struct source_kmod *source = (struct source_kmod *)base;
+	int error = ask(source, INTRO_DEVICE_START, 0);
+	struct intro_device_stats device;
 
 	if (error)
 		return intro__fail(why, -error,
 				   "the kernel module cannot attach to the scheduler's "
 				   "tracepoints: %s",
 				   strerror(-error));
+	if (!ask(source, INTRO_DEVICE_STATS, (unsigned long)&device))
+		source->counts = counts_of(device.attached);
 	return 0;
 }
 
@@ -214,9 +240,14 @@ static void source_stats(const struct intro__source *base, struct intro__source_
 
 	memset(stats, 0, sizeof(*stats));
 	stats->ring_bytes = source->ring_bytes;
-	stats->no_counts = source->numa ? "the kernel module does not count pages" : "";
-	if (!ask(source, INTRO_DEVICE_STATS, (unsigned long)&device))
+	stats->counts = source->counts;
+	stats->no_counts = source->numa && !(source->counts & INTRO__COUNTS_PAGES)
+				   ? "this kernel has no tracepoint mm_page_alloc"
+				   : "";
+	if (!ask(source, INTRO_DEVICE_STATS, (unsigned long)&device)) {
 		stats->ignored = device.ignored;
+		stats->pages_lost = device.pages_lost;
+	}
 }
 
 const struct intro__source_ops intro__source_kmod = {

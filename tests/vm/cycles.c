@@ -65,7 +65,7 @@ static int start(struct device *device, int i)
 
 	device->event = eventfd(0, EFD_CLOEXEC);
 	if (!error)
-		error = device_setup(device, 1 << 20, i / 2 % 2);
+		error = device_setup(device, 1 << 20, i / 2 % 4);
 	if (!error)
 		error = device_map(device);
 	if (!error)

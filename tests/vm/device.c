@@ -88,7 +88,7 @@ static void before_setup(void)
 	is(device_open(&device), 0, "it opens");
 	is(device_open(&second), -EBUSY, "not for a second reader");
 	is(device_ask(&device, INTRO_DEVICE_VERSION, (unsigned long)&version), 0, "version");
-	is(version.abi, INTRO_ABI_VERSION, "of this ABI");
+	is(version.abi, INTRO_DEVICE_ABI, "of this ABI");
 	is(version.missing, 0, "this kernel has all tracepoints");
 	is(device_ask(&device, INTRO_DEVICE_VERSION, 0), -EFAULT, "version to nowhere");
 	is(device_ask(&device, INTRO_DEVICE_START, 0), -ENODATA, "start before setup");
@@ -102,15 +102,15 @@ static void before_setup(void)
 static void arguments_of_setup(void)
 {
 	struct intro_device_setup bad[] = {
-		{.abi = INTRO_ABI_VERSION, .event = -1, .flags = 2},
-		{.abi = INTRO_ABI_VERSION, .event = -1, .flags = ~0u},
-		{.abi = INTRO_ABI_VERSION, .event = -1, .ring_bytes = 2048},
-		{.abi = INTRO_ABI_VERSION, .event = -1, .ring_bytes = 12288},
-		{.abi = INTRO_ABI_VERSION, .event = -1, .ring_bytes = 1ull << 63},
-		{.abi = INTRO_ABI_VERSION, .event = -1, .ring_bytes = ~0ull},
-		{.abi = INTRO_ABI_VERSION, .event = -1, .reserved = 1},
+		{.abi = INTRO_DEVICE_ABI, .event = -1, .flags = INTRO_DEVICE_PLACE << 1},
+		{.abi = INTRO_DEVICE_ABI, .event = -1, .flags = ~0u},
+		{.abi = INTRO_DEVICE_ABI, .event = -1, .ring_bytes = 2048},
+		{.abi = INTRO_DEVICE_ABI, .event = -1, .ring_bytes = 12288},
+		{.abi = INTRO_DEVICE_ABI, .event = -1, .ring_bytes = 1ull << 63},
+		{.abi = INTRO_DEVICE_ABI, .event = -1, .ring_bytes = ~0ull},
+		{.abi = INTRO_DEVICE_ABI, .event = -1, .reserved = 1},
 	};
-	struct intro_device_setup other = {.abi = INTRO_ABI_VERSION + 1, .event = -1};
+	struct intro_device_setup other = {.abi = INTRO_DEVICE_ABI + 1, .event = -1};
 	struct device device;
 	int refused = 0, n = sizeof(bad) / sizeof(bad[0]);
 
@@ -123,13 +123,13 @@ static void arguments_of_setup(void)
 			device_ask(&device, INTRO_DEVICE_SETUP, (unsigned long)&bad[i]) == -EINVAL;
 	is(refused, n, "setup with what makes no sense");
 	device.event = 1 << 20;
-	is(device_setup(&device, 0, false), -EBADF, "with an event that is not open");
+	is(device_setup(&device, 0, 0), -EBADF, "with an event that is not open");
 	device.event = device.fd;
-	is(device_setup(&device, 0, false), -EINVAL, "with one that is no eventfd");
+	is(device_setup(&device, 0, 0), -EINVAL, "with one that is no eventfd");
 	device.event = -1;
-	is(device_setup(&device, 0, false), 0, "setup with the default size");
+	is(device_setup(&device, 0, 0), 0, "setup with the default size");
 	is(device.setup.cpus, sysconf(_SC_NPROCESSORS_CONF), "a ring for each CPU");
-	is(device_setup(&device, 0, false), -EBUSY, "setup a second time");
+	is(device_setup(&device, 0, 0), -EBUSY, "setup a second time");
 	is(device_ask(&device, INTRO_DEVICE_TARGET, 0), -EINVAL, "target 0");
 	is(device_ask(&device, INTRO_DEVICE_TARGET, 1 << 22), -EINVAL, "target beyond all tids");
 	is(device_ask(&device, INTRO_DEVICE_TARGET, -1ul), -EINVAL, "target -1");
@@ -171,7 +171,7 @@ static void memory(void)
 	struct stat stat_of;
 
 	device_open(&device);
-	device_setup(&device, 65536, true);
+	device_setup(&device, 65536, INTRO_DEVICE_WHOLE_SYSTEM);
 	is(fstat(device.setup.memory, &stat_of) ? -errno : stat_of.st_size, device_bytes(&device),
 	   "the memory is as large as its rings");
 	is(fcntl(device.setup.memory, F_GETFD), FD_CLOEXEC, "and no command inherits it");
@@ -186,7 +186,7 @@ static void memory(void)
 	ok(device_count(&device, INTRO_KIND_EXIT, 0) >= 5, "what was recorded stays",
 	   device_count(&device, INTRO_KIND_EXIT, 0));
 	is(device_open(&next), 0, "and the next reader is let in");
-	is(device_setup(&next, 65536, true), 0, "with rings of its own");
+	is(device_setup(&next, 65536, INTRO_DEVICE_WHOLE_SYSTEM), 0, "with rings of its own");
 	device_map(&next);
 	device_ask(&next, INTRO_DEVICE_START, 0);
 	ring = device_ring(&device, 0);
@@ -207,7 +207,7 @@ static void recording(void)
 
 	device_open(&device);
 	device.event = eventfd(0, EFD_CLOEXEC);
-	device_setup(&device, 1 << 20, false);
+	device_setup(&device, 1 << 20, 0);
 	device_map(&device);
 	is(device_ask(&device, INTRO_DEVICE_START, 0), 0, "start");
 	is(device_ask(&device, INTRO_DEVICE_START, 0), -EBUSY, "start a second time");
@@ -245,7 +245,7 @@ static void full_rings(void)
 
 	device_open(&device);
 	device.event = eventfd(0, EFD_CLOEXEC);
-	device_setup(&device, 4096, true);
+	device_setup(&device, 4096, INTRO_DEVICE_WHOLE_SYSTEM);
 	device_map(&device);
 	device_ask(&device, INTRO_DEVICE_START, 0);
 	make_events(100);
@@ -269,6 +269,77 @@ static void full_rings(void)
 	device_close(&device);
 }
 
+#define TOUCHED 100
+
+/* Pages that nobody had before; with the device's rings full, or not. */
+static void touch_pages(const struct device *device, bool full)
+{
+	size_t size = TOUCHED * 4096;
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	madvise(memory, size, MADV_NOHUGEPAGE);
+	device_ask(device, INTRO_DEVICE_TARGET, getpid());
+	for (uint32_t cpu = 0; full && cpu < device->setup.cpus; cpu++)
+		device_ring(device, cpu)->tail = 1ull << 62;
+	device_ask(device, INTRO_DEVICE_START, 0);
+	for (size_t at = 0; at < size; at += 4096)
+		memory[at] = 1;
+	device_ask(device, INTRO_DEVICE_STOP, 0);
+	munmap(memory, size);
+}
+
+/* What the records of one CPU say that this process was given. */
+static long pages_in(const struct device *device, uint32_t cpu)
+{
+	const struct intro_ring *ring = device_ring(device, cpu);
+	long pages = 0;
+
+	for (uint64_t at = 0; at < ring->head;) {
+		const struct intro_rec_pages *rec =
+			(const void *)((const uint8_t *)(ring + 1) + at);
+
+		if (rec->rec.kind == INTRO_KIND_PAGES && rec->rec.tid == (uint32_t)getpid() &&
+		    rec->what == INTRO_PAGES_GIVEN)
+			pages += rec->pages;
+		at += rec->rec.rows * INTRO_ROW_BYTES;
+	}
+	return pages;
+}
+
+static void placing(void)
+{
+	struct intro_device_stats stats = {};
+	struct device device;
+	long pages = 0;
+
+	device_open(&device);
+	device_setup(&device, 1 << 20, INTRO_DEVICE_PLACE);
+	device_map(&device);
+	touch_pages(&device, false);
+	device_ask(&device, INTRO_DEVICE_STATS, (unsigned long)&stats);
+	ok(stats.attached & 1u << INTRO_POINT_mm_page_alloc, "pages are counted", stats.attached);
+	ok(stats.attached & 1u << INTRO_FAULT_BIT, "and hinting faults", stats.attached);
+	for (uint32_t cpu = 0; cpu < device.setup.cpus; cpu++)
+		pages += pages_in(&device, cpu);
+	ok(pages >= TOUCHED && pages < TOUCHED + 50, "as many as were touched", pages);
+	is(stats.pages_lost, 0, "none is lost while there is room");
+	device_close(&device);
+	device_open(&device);
+	device_setup(&device, 4096, INTRO_DEVICE_PLACE);
+	device_map(&device);
+	touch_pages(&device, true);
+	device_ask(&device, INTRO_DEVICE_STATS, (unsigned long)&stats);
+	ok(stats.pages_lost >= TOUCHED, "what finds no room is counted", stats.pages_lost);
+	device_close(&device);
+	device_open(&device);
+	device_setup(&device, 1 << 20, 0);
+	device_map(&device);
+	touch_pages(&device, false);
+	device_ask(&device, INTRO_DEVICE_STATS, (unsigned long)&stats);
+	is(stats.attached & 1u << INTRO_POINT_mm_page_alloc, 0, "not unless it is asked for");
+	device_close(&device);
+}
+
 /* A reader that is killed at some moment of its life leaves the file free for the next. */
 static void killed_readers(void)
 {
@@ -282,7 +353,8 @@ static void killed_readers(void)
 
 		if (pid == 0) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			if (device_open(&device) || device_setup(&device, 1 << 18, true) ||
+			if (device_open(&device) ||
+			    device_setup(&device, 1 << 18, INTRO_DEVICE_WHOLE_SYSTEM) ||
 			    device_map(&device))
 				_exit(1);
 			device_ask(&device, INTRO_DEVICE_START, 0);
@@ -326,7 +398,7 @@ static void removed_while_recording(void)
 
 	device_open(&device);
 	device.event = eventfd(0, EFD_CLOEXEC);
-	device_setup(&device, 1 << 20, false);
+	device_setup(&device, 1 << 20, 0);
 	device_map(&device);
 	device_ask(&device, INTRO_DEVICE_START, 0);
 	device_ask(&device, INTRO_DEVICE_TARGET, getpid());
@@ -363,7 +435,7 @@ static void removed_otherwise(void)
 	device_close(&device);
 	module_load(MODULE_PATH);
 	device_open(&device);
-	device_setup(&device, 0, true);
+	device_setup(&device, 0, INTRO_DEVICE_WHOLE_SYSTEM);
 	is(module_unload(), 0, "and after setup");
 	device_close(&device);
 	for (int i = 0; i < rounds; i++) {
@@ -376,7 +448,7 @@ static void removed_otherwise(void)
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			for (;;) {
 				device_open(&device);
-				device_setup(&device, 65536, true);
+				device_setup(&device, 65536, INTRO_DEVICE_WHOLE_SYSTEM);
 				device_ask(&device, INTRO_DEVICE_START, 0);
 				device_ask(&device, INTRO_DEVICE_SNAPSHOT, INTRO_SNAPSHOT_END);
 				device_close(&device);
@@ -401,6 +473,7 @@ int main(void)
 	memory();
 	recording();
 	full_rings();
+	placing();
 	killed_readers();
 	removed_while_recording();
 	removed_otherwise();

@@ -41,11 +41,11 @@ static inline int device_ask(const struct device *device, unsigned long request,
 	return result < 0 ? -errno : result;
 }
 
-static inline int device_setup(struct device *device, uint64_t ring_bytes, bool whole_system)
+static inline int device_setup(struct device *device, uint64_t ring_bytes, uint32_t flags)
 {
 	struct intro_device_setup setup = {
-		.abi = INTRO_ABI_VERSION,
-		.flags = whole_system ? INTRO_DEVICE_WHOLE_SYSTEM : 0,
+		.abi = INTRO_DEVICE_ABI,
+		.flags = flags,
 		.ring_bytes = ring_bytes,
 		.event = device->event,
 	};

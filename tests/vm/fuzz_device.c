@@ -15,6 +15,7 @@
 #include "device_support.h"
 
 #define LIFE_MS 200 /* of one reader, at most */
+#define TOUCHED (512 << 10)
 
 static struct device shared; /* of the two threads of a reader */
 
@@ -89,7 +90,7 @@ static void some_call(uint64_t *state)
 		break;
 	case 2:
 		if (next(state) % 2)
-			setup.abi = INTRO_ABI_VERSION;
+			setup.abi = INTRO_DEVICE_ABI;
 		device_ask(&shared, INTRO_DEVICE_SETUP, (unsigned long)&setup);
 		break;
 	case 3:
@@ -112,6 +113,14 @@ static void some_call(uint64_t *state)
 			munmap(memory, 4096);
 		break;
 	case 7:
+		memory = mmap(NULL, TOUCHED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			      -1, 0);
+		if (memory != MAP_FAILED) {
+			memset(memory, 1, TOUCHED);
+			munmap(memory, TOUCHED);
+		}
+		break;
+	case 8:
 		device_ask(&shared, INTRO_DEVICE_TARGET,
 			   next(state) % 2 ? (uint64_t)getppid() : number(state));
 		break;
@@ -134,7 +143,7 @@ static void reader(uint64_t seed)
 		_exit(0);
 	shared.event = next(&state) % 2 ? eventfd(0, EFD_CLOEXEC) : -1;
 	if (next(&state) % 4) {
-		if (device_setup(&shared, 4096ull << next(&state) % 8, next(&state) % 2))
+		if (device_setup(&shared, 4096ull << next(&state) % 8, next(&state) % 4))
 			_exit(0);
 		if (!device_map(&shared))
 			pthread_create(&thread, NULL, scribble, (void *)(uintptr_t)(state | 1));

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #define ROUNDS 4
 #define TURNS 2000
 #define FORKS 100
+#define PAGES 4000
 #define RING (2u << 20)
 /* The kernel ends in the background what attaching began; waiting costs no instruction. */
 #define SETTLE_S 2
@@ -84,6 +86,19 @@ static void forks(void)
 	}
 }
 
+/* Pages are touched for the first time. */
+static void touches(void)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), size = PAGES * page;
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED || madvise(memory, size, MADV_NOHUGEPAGE))
+		exit(1);
+	for (size_t at = 0; at < size; at += page)
+		memory[at] = 1;
+	munmap(memory, size);
+}
+
 static int count(void *ctx, uint32_t stream, const void *records, size_t bytes)
 {
 	return 0;
@@ -128,27 +143,57 @@ static uint64_t measure(struct intro__source *source, void (*work)(void), uint64
 
 enum { NONE, KMOD, BPF, SOURCES };
 
+/* What is done, how many events that is if not as many as records, and when it is measured. */
+static const struct work {
+	const char *name;
+	void (*work)(void);
+	uint64_t events;
+	bool plain, numa;
+} works[] = {
+	{"switch (sched_yield)", yields, 0, true, true},
+	{"switch and wake-up (pipe)", pipes, 0, true, false},
+	{"birth to death (fork)", forks, 0, true, false},
+	{"page", touches, PAGES, false, true},
+};
+
+static const struct recording {
+	const char *name;
+	bool whole_system, numa;
+} recordings[] = {
+	{"whole system", true, false},
+	{"filter", false, false},
+	{"filter, by node", false, true},
+};
+
 /* Instructions an event, of each source: least of all rounds, less that without. */
-static void compare(struct intro__source *const sources[], void (*work)(void), double *cost,
+static void compare(struct intro__source *const sources[], const struct work *work, double *cost,
 		    uint64_t *events)
 {
 	uint64_t least[SOURCES];
 
 	for (int i = 0; i < ROUNDS * SOURCES; i++) {
-		uint64_t took = measure(sources[i % SOURCES], work, &events[i % SOURCES]);
+		uint64_t took = measure(sources[i % SOURCES], work->work, &events[i % SOURCES]);
 
 		if (i < SOURCES || took < least[i % SOURCES])
 			least[i % SOURCES] = took;
 	}
-	for (int i = KMOD; i < SOURCES; i++)
+	for (int i = KMOD; i < SOURCES; i++) {
+		if (work->events)
+			events[i] = work->events;
 		cost[i] = ((double)least[i] - (double)least[NONE]) / (events[i] ? events[i] : 1);
+	}
 }
 
-static struct intro__source *open_source(const struct intro__source_ops *ops, bool whole_system,
+static struct intro__source *open_source(const struct intro__source_ops *ops,
+					 const struct recording *recording,
 					 const struct intro_topology *topology)
 {
 	struct intro__source_options options = {
-		.ring_bytes = RING, .whole_system = whole_system, .topology = topology};
+		.ring_bytes = RING,
+		.whole_system = recording->whole_system,
+		.numa = recording->numa,
+		.topology = topology,
+	};
 	struct intro__source *source;
 	struct intro__reason why;
 
@@ -158,43 +203,43 @@ static struct intro__source *open_source(const struct intro__source_ops *ops, bo
 	return source;
 }
 
+/* Returns how many were measured. */
+static int measure_all(const struct recording *recording, const struct intro_topology *topology,
+		       int tests)
+{
+	struct intro__source *sources[SOURCES] = {
+		[KMOD] = open_source(&intro__source_kmod, recording, topology),
+		[BPF] = open_source(&intro__source_bpf, recording, topology),
+	};
+
+	for (size_t i = 0; i < sizeof(works) / sizeof(works[0]); i++) {
+		uint64_t events[SOURCES];
+		double cost[SOURCES];
+
+		if (recording->numa ? !works[i].numa : !works[i].plain)
+			continue;
+		compare(sources, &works[i], cost, events);
+		printf("# figure %-26s %-15s kmod %6.0f bpf %6.0f instructions an event "
+		       "(of %llu and %llu)\n",
+		       works[i].name, recording->name, cost[KMOD], cost[BPF],
+		       (unsigned long long)events[KMOD], (unsigned long long)events[BPF]);
+		printf("%s %d - %s, %s: the module is the cheaper\n",
+		       cost[KMOD] < cost[BPF] ? "ok" : "not ok", ++tests, works[i].name,
+		       recording->name);
+	}
+	sources[KMOD]->ops->close(sources[KMOD]);
+	sources[BPF]->ops->close(sources[BPF]);
+	return tests;
+}
+
 int main(void)
 {
-	static const struct {
-		const char *name;
-		void (*work)(void);
-	} works[] = {
-		{"switch (sched_yield)", yields},
-		{"switch and wake-up (pipe)", pipes},
-		{"birth to death (fork)", forks},
-	};
 	struct intro_topology *topology = intro_topology_of_machine("/sys");
 	int tests = 0;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (int whole = 1; whole >= 0; whole--) {
-		struct intro__source *sources[SOURCES] = {
-			[KMOD] = open_source(&intro__source_kmod, whole, topology),
-			[BPF] = open_source(&intro__source_bpf, whole, topology),
-		};
-
-		for (size_t i = 0; i < sizeof(works) / sizeof(works[0]); i++) {
-			uint64_t events[SOURCES];
-			double cost[SOURCES];
-
-			compare(sources, works[i].work, cost, events);
-			printf("# figure %-26s %-12s kmod %6.0f bpf %6.0f instructions an event "
-			       "(of %llu and %llu)\n",
-			       works[i].name, whole ? "whole system" : "filter", cost[KMOD],
-			       cost[BPF], (unsigned long long)events[KMOD],
-			       (unsigned long long)events[BPF]);
-			printf("%s %d - %s, %s: the module is the cheaper\n",
-			       cost[KMOD] < cost[BPF] ? "ok" : "not ok", ++tests, works[i].name,
-			       whole ? "whole system" : "filter");
-		}
-		sources[KMOD]->ops->close(sources[KMOD]);
-		sources[BPF]->ops->close(sources[BPF]);
-	}
+	for (size_t i = 0; i < sizeof(recordings) / sizeof(recordings[0]); i++)
+		tests = measure_all(&recordings[i], topology, tests);
 	intro_topology_free(topology);
 	printf("1..%d\n", tests);
 	return 0;

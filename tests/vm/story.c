@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * story FILE: the switches of a trace, a line each: cpu ts prev next state system-call arg0 arg1;
- * then the wake-ups of it: cpu ts woken waker. story KERNEL MARKS OUT: a trace with the kernel's
- * records of one and the marks of the other.
+ * story FILE: of a trace, a line each: switches: s cpu ts prev next state system-call arg0 arg1;
+ * wake-ups: w cpu ts woken waker; births and deaths: f, x cpu ts tid; pages: p cpu ts tid what node
+ * pages; what NUMA balancing decided: n cpu ts tid decision from to other. story KERNEL MARKS OUT:
+ * a trace with the kernel's records of one and the marks of the other.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,12 +18,23 @@ static void print(const struct intro_rec *rec)
 {
 	const struct intro_rec_switch *s = (const void *)rec;
 	const struct intro_rec_waking *w = (const void *)rec;
+	const struct intro_rec_pages *p = (const void *)rec;
+	const struct intro_rec_numa *n = (const void *)rec;
 
 	if (rec->kind == INTRO_KIND_SWITCH)
 		printf("s %u %llu %u %u %#x %d %#llx %#x\n", rec->cpu, rec->ts, rec->tid,
 		       s->next_tid, s->state, s->sysnr, s->arg0, s->arg1);
 	else if (rec->kind == INTRO_KIND_WAKING || rec->kind == INTRO_KIND_WAKEUP_NEW)
 		printf("w %u %llu %u %u\n", rec->cpu, rec->ts, rec->tid, w->waker_tid);
+	else if (rec->kind == INTRO_KIND_FORK || rec->kind == INTRO_KIND_EXIT)
+		printf("%c %u %llu %u\n", rec->kind == INTRO_KIND_FORK ? 'f' : 'x', rec->cpu,
+		       rec->ts, rec->tid);
+	else if (rec->kind == INTRO_KIND_PAGES)
+		printf("p %u %llu %u %u %u %u\n", rec->cpu, rec->ts, rec->tid, p->what, p->node,
+		       p->pages);
+	else if (rec->kind == INTRO_KIND_NUMA)
+		printf("n %u %llu %u %u %u %u %u\n", rec->cpu, rec->ts, rec->tid, n->decision,
+		       n->from_cpu, n->to_cpu, n->other_tid);
 }
 
 /* What `keep` says of marks and of the kernel's records goes to the writer, or is printed. */

@@ -169,9 +169,10 @@ struct intro_rec_pages {
 };
 
 /*
- * One CPU's counts that are not yet told of. Not in a trace: the kernel side's own, which the
- * collector reads once all is over.
+ * One CPU's counts that are not yet told of. Not in a trace: the kernel side's own, of which what
+ * is left at the end is read, or told of, once all is over.
  */
+#define INTRO_PLACED_NS 50000 /* as old as a count may get */
 #define INTRO_PLACED_NODES 64
 struct intro_placed {
 	__u64 since, last; /* ns; since 0: nothing is counted */

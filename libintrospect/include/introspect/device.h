@@ -8,7 +8,7 @@
  * One reader at a time: a second open fails with EBUSY. The calls, in this order:
  *
  *	open
- *	INTRO_DEVICE_VERSION	abi must be INTRO_ABI_VERSION
+ *	INTRO_DEVICE_VERSION	abi must be INTRO_DEVICE_ABI
  *	INTRO_DEVICE_SETUP	once: makes the rings, says how many and how far apart, and gives
  *				a descriptor of their memory
  *	mmap of that		cpus * stride bytes from offset 0, MAP_SHARED; then close it
@@ -43,33 +43,55 @@
 #define INTRO_DEVICE_NAME "introspect"
 #define INTRO_DEVICE_PATH "/proc/" INTRO_DEVICE_NAME
 
+/* Changes with the records and with these calls. */
+#define INTRO_DEVICE_ABI (INTRO_ABI_VERSION << 8 | 1)
+
+enum intro_device_use {
+	INTRO_USE_REQUIRED, /* START fails without it */
+	INTRO_USE_ALWAYS,
+	INTRO_USE_PLACING, /* with INTRO_DEVICE_PLACE */
+};
 /*
- * The tracepoints that records come from: X(NAME, bit, required). What an absent one would have
+ * The tracepoints that records come from: X(NAME, bit, use). What an absent one would have
  * told is missing from the trace.
  */
 #define INTRO_TRACEPOINTS(X)                                                                       \
-	X(sched_switch, 0, 1)                                                                      \
-	X(sched_waking, 1, 0)                                                                      \
-	X(sched_wakeup_new, 2, 0)                                                                  \
-	X(sched_migrate_task, 3, 0)                                                                \
-	X(sched_process_fork, 4, 0)                                                                \
-	X(sched_process_exec, 5, 0)                                                                \
-	X(sched_process_exit, 6, 0)                                                                \
-	X(task_rename, 7, 0)
-#define INTRO_TRACEPOINT_COUNT 8
+	X(sched_switch, 0, REQUIRED)                                                               \
+	X(sched_waking, 1, ALWAYS)                                                                 \
+	X(sched_wakeup_new, 2, ALWAYS)                                                             \
+	X(sched_migrate_task, 3, ALWAYS)                                                           \
+	X(sched_process_fork, 4, ALWAYS)                                                           \
+	X(sched_process_exec, 5, ALWAYS)                                                           \
+	X(sched_process_exit, 6, ALWAYS)                                                           \
+	X(task_rename, 7, ALWAYS)                                                                  \
+	X(mm_page_alloc, 8, PLACING)                                                               \
+	X(mm_migrate_pages, 9, PLACING)                                                            \
+	X(sched_move_numa, 10, PLACING)                                                            \
+	X(sched_stick_numa, 11, PLACING)                                                           \
+	X(sched_swap_numa, 12, PLACING)
+#define INTRO_TRACEPOINT_COUNT 13
+enum intro_device_point {
+#define INTRO_POINT_ENUM(NAME, bit, use) INTRO_POINT_##NAME = bit,
+	INTRO_TRACEPOINTS(INTRO_POINT_ENUM)
+#undef INTRO_POINT_ENUM
+};
+/* Likewise with INTRO_DEVICE_PLACE, but a function, as no tracepoint tells of hinting faults. */
+#define INTRO_FAULT_FUNCTION "task_numa_fault"
+#define INTRO_FAULT_BIT 13
 
 struct intro_device_version {
-	__u32 abi;     /* INTRO_ABI_VERSION of the module */
-	__u32 missing; /* 1 << bit for each tracepoint that this kernel does not have */
+	__u32 abi;     /* INTRO_DEVICE_ABI of the module */
+	__u32 missing; /* 1 << bit for each tracepoint, or function, that this kernel lacks */
 };
 
 #define INTRO_DEVICE_WHOLE_SYSTEM 1 /* everybody is a target */
+#define INTRO_DEVICE_PLACE 2	    /* count whose node's memory threads get: PAGES and NUMA */
 
 #define INTRO_DEVICE_RING_LEAST 4096
 #define INTRO_DEVICE_RING_MOST (64u << 20)
 
 struct intro_device_setup {
-	__u32 abi;	  /* in: INTRO_ABI_VERSION */
+	__u32 abi;	  /* in: INTRO_DEVICE_ABI */
 	__u32 flags;	  /* in: INTRO_DEVICE_*; anything else is EINVAL */
 	__u64 ring_bytes; /* in: a power of two, LEAST to MOST; 0: as the module likes. out */
 	__u64 stride;	  /* out: from one ring to the next */
@@ -80,9 +102,12 @@ struct intro_device_setup {
 };
 
 struct intro_device_stats {
-	__u64 bytes;   /* written to all rings */
-	__u64 lost;    /* records that found no room */
-	__u64 ignored; /* events that by design left no record */
+	__u64 bytes;	  /* written to all rings */
+	__u64 lost;	  /* records that found no room */
+	__u64 ignored;	  /* events that by design left no record */
+	__u64 pages_lost; /* counted, and told of by no record */
+	__u32 attached;	  /* 1 << bit for each tracepoint, or function, that START found */
+	__u32 reserved;
 };
 
 #define INTRO_DEVICE_TYPE 0xb7
@@ -98,6 +123,6 @@ struct intro_device_stats {
 
 INTRO_ASSERT_SIZE(intro_device_version, 8);
 INTRO_ASSERT_SIZE(intro_device_setup, 40);
-INTRO_ASSERT_SIZE(intro_device_stats, 24);
+INTRO_ASSERT_SIZE(intro_device_stats, 40);
 
 #endif

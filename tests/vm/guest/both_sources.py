@@ -13,9 +13,11 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.join(HERE, "..", "..", "system"))
 from tap import ROOT, Tap, run
+from balancing import numa_balancing
 
 INTROSPECT = os.path.join(ROOT, "build", "introspect")
 STORY = os.path.join(ROOT, "build", "tests", "vm", "story")
+HINTS = os.path.join(ROOT, "build", "tests", "vm", "hints")
 # to find where one recording begins within the other
 OVERLAP = 24
 NEAR = 50
@@ -23,20 +25,25 @@ MARGIN_NS = 5_000_000
 # of an account; or, where that is next to nothing, of all tasks' time
 ACCOUNTS_WITHIN = 0.01
 NEXT_TO_NOTHING = 0.0005
+PAGES = {1: "given", 2: "hinted", 3: "balanced", 4: "moved"} # abi.h: enum intro_pages
 tap = Tap()
 
 
 def story(path):
-    """By CPU: [(time, what)], of switches; and wake-ups [(time, what)]."""
-    switches, wakings = {}, []
+    """By CPU: [(time, what)], of switches; and wake-ups [(time, what)]; and placement()'s."""
+    switches, wakings, lives, placed = {}, [], {"f": set(), "x": set()}, []
     out = subprocess.run([STORY, path], stdout=subprocess.PIPE, check=True, text=True).stdout
     for line in out.splitlines():
         kind, cpu, when, *what = line.split()
         if kind == "s":
             switches.setdefault(int(cpu), []).append((int(when), tuple(what)))
-        else:
+        elif kind == "w":
             wakings.append((int(when), (cpu, *what)))
-    return switches, wakings
+        elif kind in lives:
+            lives[kind].add(what[0])
+        else:
+            placed.append((kind, *what))
+    return switches, wakings, (lives["f"] & lives["x"], placed)
 
 
 def overlap(longer, shorter):
@@ -83,6 +90,30 @@ def same_wakings(kmod, bpf):
            f"{len(theirs)}, missing {missing[:10]}")
 
 
+def placement(tids, placed):
+    """Of these threads: pages by thread, what happened to them and node; and decisions, in order."""
+    pages, decisions = {}, []
+    for kind, tid, *what in placed:
+        if tid in tids and kind == "p":
+            key = (tid, PAGES[int(what[0])], int(what[1]))
+            pages[key] = pages.get(key, 0) + int(what[2])
+        elif tid in tids:
+            decisions.append((tid, *what))
+    return pages, decisions
+
+
+def same_placement(title, kmod, bpf, *wanted):
+    """Of all threads that lived and died while BPF recorded, to the page."""
+    ours, theirs = placement(bpf[0], kmod[1]), placement(bpf[0], bpf[1])
+    apart = {key: (ours[0].get(key), theirs[0].get(key)) for key in ours[0].keys() | theirs[0].keys()
+             if ours[0].get(key) != theirs[0].get(key)}
+    total = {what: sum(n for key, n in theirs[0].items() if key[1] == what) for what in PAGES.values()}
+    tap.ok(all(total[what] for what in wanted) and not apart, f"{title}: the same pages of each thread, by node",
+           f"{total} {apart}")
+    tap.ok(ours[1] == theirs[1], f"{title}: the same decisions of NUMA balancing", f"{ours[1]} {theirs[1]}")
+    print(f"# figure {title}: pages in both: {total}; decisions: {len(theirs[1])}")
+
+
 def ledgers(path):
     status, out, err = run("tasks", path, "--json", program=INTROSPECT)
     tap.ok(status == 0, f"tasks of {os.path.basename(path)}", err)
@@ -124,7 +155,16 @@ def whole_system(where):
     kmod, bpf = story(paths[0]), story(paths[1])
     same_switches("whole system", kmod[0], bpf[0])
     same_wakings(kmod[1], bpf[1])
+    same_placement("whole system", kmod[2], bpf[2], "given")
     same_ledgers(ledgers(paths[2]), ledgers(paths[1]))
+
+
+def balancing(where):
+    """Memory that one node's threads use and another node has."""
+    numa_balancing(1)
+    paths = [f"{where}/{name}-hints.itr" for name in ("kmod", "bpf")]
+    record(paths, ["-a"], "-a", "--", "sh", "-c", f"{HINTS} follow 700; {HINTS} stay 700")
+    same_placement("balancing", *(story(path)[2] for path in paths), "given", "hinted", "balanced")
 
 
 def one_process(where):
@@ -142,4 +182,5 @@ def one_process(where):
 with tempfile.TemporaryDirectory() as directory:
     whole_system(directory)
     one_process(directory)
+    balancing(directory)
 tap.done()

@@ -12,11 +12,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.join(HERE, "..", "..", "system")]
 from tap import INTROSPECT, ROOT, Tap, run
 from vm import TOPOLOGIES
+from balancing import numa_balancing
 
 PAGES = os.path.join(ROOT, "build", "tests", "system", "pages")
+HINTS = os.path.join(ROOT, "build", "tests", "vm", "hints")
 # of 100 moves from CPU to CPU in turn: (core, node, cross)
 MOVES = {"one": (0, 100, 0), "two": (0, 50, 50), "four": (50, 0, 50), "no-cpu": (0, 100, 0),
          "no-memory": (0, 50, 50)}
+# how many pages a thread may touch between its look at the kernel's counts and its end
+LAST_FAULTS = 64
 # where the workloads run, and which other node has memory
 NEAR, FAR = 0, 1
 tap = Tap()
@@ -148,6 +152,8 @@ def residency():
         found = [m for m in json.loads(text)["residency"]["mappings"] if m["address"] == told["address"]]
         tap.ok(found and found[0]["pages"] == told["numa_maps"][:len(nodes)] and sum(found[0]["pages"]) == 700,
                "the mapping's pages are those of numa_maps", f"{found} {told}")
+        if os.path.exists("p.itr"):
+            os.unlink("p.itr")
         run("record", "--numa", "-p", process.pid, "-d", 0.2, "-o", "p.itr")
         status, text, err = run("numa", "--json", "p.itr")
         kept = [m for r in json.loads(text)["numa"]["residency"] if r["pid"] == process.pid for m in r["mappings"]
@@ -170,8 +176,7 @@ def moved_by_request():
               "r=ctypes.CDLL(None,use_errno=True).syscall(237,ctypes.c_ulong(a),ctypes.c_ulong(300*4096),2,"
               "ctypes.byref(n),ctypes.c_ulong(64),2)\n"
               "sys.exit(r!=0)\n")
-    with open("/proc/sys/kernel/numa_balancing", "w", encoding="utf-8") as file:
-        file.write("0")  # it moves pages of anybody, at any time
+    numa_balancing(0)  # it moves pages of anybody, at any time
     before = vmstat("pgmigrate_success")
     _, out, report = trace("/usr/bin/taskset", "-c", "0", "/usr/bin/python3", "-c", script)
     if not tap.ok(report, "a program that moves its pages", out):
@@ -181,15 +186,37 @@ def moved_by_request():
            "as many as vmstat says were migrated", f"{report['numa']['moved_pages']} {moved}")
 
 
+def hints():
+    """Memory that a thread of one node uses and another node has, when balancing looks for that."""
+    numa_balancing(1)
+    for how in ("follow", "stay"):
+        _, out, report = trace(HINTS, how, 1000, options=["--numa"])
+        if not tap.ok(report, f"hints {how} runs", out):
+            continue
+        told = json.loads(out)
+        _, text, _ = run("numa", "--json", "t.itr")
+        numa = json.loads(text)["workers"][0]["numa"]
+        seen = numa["hinted_local_pages"] + numa["hinted_remote_pages"]
+        # nearly all are this thread's, and a few of its last moments come after it has looked
+        tap.ok(told["faults"] / 2 < seen <= told["faults"] + LAST_FAULTS,
+               f"hints {how}: the hinting faults that the kernel counts", f"{told} {numa}")
+        tap.ok(0 <= numa["balanced_pages"] - told["brought"] <= LAST_FAULTS,
+               f"hints {how}: as many brought over as /proc/PID/sched says", f"{told} {numa}")
+        print(f"# figure hints {how}: of {told['faults']} faults {seen} are told; pages brought over: {told['brought']} by the "
+              f"kernel's count, {numa['balanced_pages']} by ours; {numa['decisions']}")
+    numa_balancing(0)
+
+
 remote()
 moves()
+local()
+interleave()
 if name != "four":
-    local()
-    interleave()
     to_the_page()
     residency()
 if name == "no-memory":
     without_memory_near()
 if name == "two":
     moved_by_request()
+    hints()
 tap.done()
