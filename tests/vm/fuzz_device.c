@@ -68,6 +68,17 @@ static void *scribble(void *arg)
 	return NULL;
 }
 
+static void touch_pages(void)
+{
+	void *memory =
+		mmap(NULL, TOUCHED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return;
+	memset(memory, 1, TOUCHED);
+	munmap(memory, TOUCHED);
+}
+
 static void some_call(uint64_t *state)
 {
 	struct intro_device_setup setup = {number(state), number(state), number(state),
@@ -78,7 +89,7 @@ static void some_call(uint64_t *state)
 	char bytes[512];
 	void *memory;
 
-	switch (next(state) % 9) {
+	switch (next(state) % 10) {
 	case 0:
 		device_ask(&shared, next(state), number(state));
 		break;
@@ -113,18 +124,13 @@ static void some_call(uint64_t *state)
 			munmap(memory, 4096);
 		break;
 	case 7:
-		memory = mmap(NULL, TOUCHED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			      -1, 0);
-		if (memory != MAP_FAILED) {
-			memset(memory, 1, TOUCHED);
-			munmap(memory, TOUCHED);
-		}
-		break;
-	case 8:
 		device_ask(&shared, INTRO_DEVICE_TARGET,
 			   next(state) % 2 ? (uint64_t)getppid() : number(state));
 		break;
-	case 8: /* who cuts off what it writes to dies of it */
+	case 8:
+		touch_pages();
+		break;
+	case 9: /* who cuts off what it writes to dies of it */
 		if (next(state) % 64 == 0)
 			ftruncate(shared.setup.memory, number(state) & ~4095ull);
 		else if (next(state) % 8 == 0)

@@ -1,8 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Two nodes, and four with threads of a core; by either source.
-for machine in two four; do
-    "$(dirname "$0")/vm.py" run --topology $machine --command-timeout 130 "tests/vm/guest/numa.py $machine" \
-        "tests/vm/guest/with-module.sh tests/vm/guest/numa.py $machine" \
-        build/tests/unit/test_rt_placement build/tests/unit/test_rt_node || exit
-done
+# Two nodes, by either source, and by both at once.
+with=tests/vm/guest/with-module.sh
+exec "$(dirname "$0")/vm.py" run --command-timeout 130 'tests/vm/guest/numa.py two' \
+    "$with tests/vm/guest/numa.py two" "$with tests/vm/guest/both_sources.py balancing" \
+    build/tests/unit/test_rt_placement build/tests/unit/test_rt_node

@@ -162,9 +162,11 @@ def residency():
         process.stdin.close()
 
 
-def vmstat(key):
+def moved_pages():
+    """How many pages the kernel says were moved, but for those that balancing moved."""
     with open("/proc/vmstat", encoding="utf-8") as file:
-        return next(int(line.split()[1]) for line in file if line.split()[0] == key)
+        vmstat = dict(line.split() for line in file)
+    return int(vmstat["pgmigrate_success"]) - int(vmstat["numa_pages_migrated"])
 
 
 def moved_by_request():
@@ -176,12 +178,11 @@ def moved_by_request():
               "r=ctypes.CDLL(None,use_errno=True).syscall(237,ctypes.c_ulong(a),ctypes.c_ulong(300*4096),2,"
               "ctypes.byref(n),ctypes.c_ulong(64),2)\n"
               "sys.exit(r!=0)\n")
-    numa_balancing(0)  # it moves pages of anybody, at any time
-    before = vmstat("pgmigrate_success")
+    before = moved_pages()
     _, out, report = trace("/usr/bin/taskset", "-c", "0", "/usr/bin/python3", "-c", script)
     if not tap.ok(report, "a program that moves its pages", out):
         return
-    moved = vmstat("pgmigrate_success") - before
+    moved = moved_pages() - before
     tap.ok(report["numa"]["moved_pages"] >= 300 and report["numa"]["moved_pages"] == moved,
            "as many as vmstat says were migrated", f"{report['numa']['moved_pages']} {moved}")
 
@@ -207,6 +208,7 @@ def hints():
     numa_balancing(0)
 
 
+numa_balancing(0)  # but where it is asked for: it moves pages of anybody, at any time
 remote()
 moves()
 local()
