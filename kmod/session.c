@@ -22,16 +22,15 @@ static struct intro_ring *ring_of(const struct session *session, u32 cpu)
 	return session->rings.at + cpu * session->stride;
 }
 
-/* Whether some ring is a quarter full, as the reader sees it: what it makes of its own tail is its
- * own affair. */
+/* Whether some ring is a quarter full. What the reader makes of its own tail is its own affair. */
 static bool is_readable(const struct session *session)
 {
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		const struct intro_ring *ring = ring_of(session, cpu);
+		const struct writer *writer = per_cpu_ptr(session->writers, cpu);
 
-		if (READ_ONCE(ring->head) - READ_ONCE(ring->tail) >=
+		if (READ_ONCE(writer->head) - READ_ONCE(writer->ring->tail) >=
 		    (session->mask + 1) / READABLE_PART)
 			return true;
 	}
