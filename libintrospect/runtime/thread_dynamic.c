@@ -69,6 +69,7 @@ int intro__thread_maintain(struct intro_executor *executor)
 		err = intro__thread_start_worker(pool);
 	}
 	leaving = err ? NULL : let_go(pool);
+	intro__thread_hungry(pool); /* submits may want those back that leave */
 	pthread_mutex_unlock(&pool->lock);
 	for (; leaving; leaving = next) {
 		next = leaving->sleeping; /* its own again once it is awake */

@@ -34,6 +34,9 @@
  * woken for, and its wake-ups cost them more. */
 #define SPIN_BESIDE_GUESTS_NS 200000
 
+/* Of a worker, about 30 us: after so long it wants what callers run themselves. */
+#define LOOKS_UNTIL_HUNGRY 1000
+
 /* A shutdown looks so often whether a guest has left that did not tell. */
 #define GUESTS_LEFT_LOOK_NS 1000000
 
@@ -97,6 +100,8 @@ static void stop_searching(struct thread_worker *w)
 	uint64_t idle = atomic_fetch_sub(&pool->idle, IDLE_SEARCHING);
 
 	w->searching = false;
+	if (IDLE_COUNT(idle, IDLE_SLEEPING))
+		intro__thread_hungry(pool); /* those who sleep do not say so */
 	if (!IDLE_COUNT(idle, IDLE_SLEEPING) || intro__thread_is_empty(pool))
 		return;
 	pthread_mutex_lock(&pool->lock);
@@ -127,6 +132,7 @@ static void sleep_until_woken(struct thread_worker *w)
 
 	pthread_mutex_lock(&pool->lock);
 	atomic_fetch_add(&pool->idle, change);
+	intro__thread_hungry(pool);
 	if (atomic_load(&pool->over) || !intro__thread_is_empty(pool)) {
 		/* still searching: who submitted this woke nobody, and relies on it for the rest */
 		atomic_fetch_sub(&pool->idle, change);
@@ -146,12 +152,15 @@ static struct future *look_a_while(struct thread_worker *w)
 {
 	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	bool slot = intro__thread_has_slot(pool), looks;
+	unsigned looked = 0;
 	struct spin spin = {0};
 	struct future *f;
 
 	w->glance.left = 0;
 	do {
 		f = intro__thread_pop(w);
+		if (++looked == LOOKS_UNTIL_HUNGRY)
+			intro__thread_hungry(pool);
 		if (!f && slot)
 			f = intro__thread_glance(w, &spin);
 		looks = !f && spin_once(&spin, w->spin_ns) &&
@@ -538,6 +547,7 @@ static struct thread_pool *pool_alloc(const struct intro_executor *base)
 	pool->base.held_as |= FUTURE_HELPS | (intro__usable_cpus() > 1 ? FUTURE_SPINS : 0);
 	pool->serial = 1 + atomic_fetch_add(&pools_made, 1);
 	pool->caller_runs.backlog = base->caller_runs;
+	pool->caller_runs.held.turn = TURN_HELD;
 	snprintf(pool->guest, sizeof(pool->guest), "%s/guest", pool->base.name);
 	pthread_mutexattr_init(&spinning);
 	pthread_mutexattr_settype(&spinning, PTHREAD_MUTEX_ADAPTIVE_NP);

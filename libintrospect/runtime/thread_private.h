@@ -60,14 +60,23 @@ struct thread_worker {
 
 /*
  * Of a pool whose callers run tasks. Not to count the backlog at each submit: below `room` places
- * there is room, whatever workers do; and while place `turn` - 1 has not been popped, there is
- * none.
+ * there is room, whatever workers do; and while `full` is of this turn there is none.
  */
 struct caller_runs {
 	_Alignas(64) uint64_t backlog; /* 0: it is not one */
 	_Atomic uint64_t room, turn;
-	_Atomic(struct ring_cell *) full; /* the cell of that place; NULL: none */
+	/* of a place that waits, or `held`, until a worker says that it has nothing to do; NULL:
+	 * none */
+	_Atomic(struct ring_cell *) full;
+	struct ring_cell held;
+	/* Since when it is full: who found that and had run so many; so many places were to go. */
+	_Atomic(struct guest *) guest;
+	_Atomic uint64_t ran, to_go;
+	/* when room was found, so many had been pushed, and waited */
+	_Atomic int64_t begin;
+	_Atomic uint64_t pushed, waited;
 };
+#define TURN_HELD UINT64_MAX
 
 struct thread_pool {
 	struct intro_executor base;
@@ -177,7 +186,29 @@ static inline bool intro__thread_put_in_slot(struct thread_pool *pool, struct fu
 	return atomic_compare_exchange_strong(&pool->slot.future, &none, f);
 }
 
-bool intro__thread_count_full(struct thread_pool *pool);
+/* A worker has nothing to do: callers are to queue tasks again. */
+static inline void intro__thread_hungry(struct thread_pool *pool)
+{
+	struct caller_runs *c = &pool->caller_runs;
+
+	if (atomic_load(&c->full) == &c->held)
+		atomic_store(&c->full, NULL);
+}
+
+/* Waiters took tasks: those who submit do not look at the back of the queue. */
+static inline void intro__thread_relieved(struct thread_pool *pool)
+{
+	struct caller_runs *c = &pool->caller_runs;
+	struct ring_cell *full = atomic_load_explicit(&c->full, memory_order_relaxed);
+
+	if (full && full != &c->held) {
+		atomic_store_explicit(&c->to_go, 0, memory_order_relaxed);
+		atomic_store_explicit(&c->full, NULL, memory_order_relaxed);
+	}
+}
+
+/* By a guest, or NULL: somebody else. */
+bool intro__thread_count_full(struct thread_pool *pool, struct guest *guest);
 
 /* Whether callers are to run their tasks themselves, as they were a moment ago. */
 static inline bool intro__thread_is_still_full(struct thread_pool *pool)
@@ -189,13 +220,13 @@ static inline bool intro__thread_is_still_full(struct thread_pool *pool)
 			       atomic_load_explicit(&c->turn, memory_order_relaxed);
 }
 
-/* Whether callers are to run their tasks themselves. */
-static inline bool intro__thread_is_full(struct thread_pool *pool)
+/* Whether callers are to run their tasks themselves. `guest`: as count_full. */
+static inline bool intro__thread_is_full(struct thread_pool *pool, struct guest *guest)
 {
 	return intro__thread_is_still_full(pool) ||
 	       (intro__task_ring_pushed(&pool->queue) >=
 			atomic_load_explicit(&pool->caller_runs.room, memory_order_relaxed) &&
-		intro__thread_count_full(pool));
+		intro__thread_count_full(pool, guest));
 }
 
 /* lock is held. */

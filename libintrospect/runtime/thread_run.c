@@ -295,7 +295,6 @@ static uint32_t word_of(const struct future *f)
 __attribute__((flatten)) size_t intro__help(struct intro_future *const *futures, size_t n)
 {
 	struct guest *in = NULL;
-	struct thread_pool *pool;
 	size_t left = n;
 	struct future *f;
 	uint32_t word;
@@ -318,10 +317,7 @@ __attribute__((flatten)) size_t intro__help(struct intro_future *const *futures,
 			left = n;
 	}
 	if (in) {
-		/* fewer wait by those that we took from the back, where submits do not look */
-		pool = intro__thread_pool(in->seat.executor);
-		if (pool->caller_runs.backlog)
-			atomic_store_explicit(&pool->caller_runs.full, NULL, memory_order_relaxed);
+		intro__thread_relieved(intro__thread_pool(in->seat.executor));
 		leave(in, false);
 	}
 	return left;
@@ -362,7 +358,8 @@ static __attribute__((noinline)) int run_or_queue(struct intro_executor *executo
 {
 	struct thread_pool *pool = intro__thread_pool(executor);
 	struct work work = {.fn = fn, .arg = arg, .size = size};
-	bool runs = may_run() && intro__thread_is_full(pool);
+	struct guest *known = self.serial == pool->serial ? self.guest : NULL;
+	bool runs = may_run() && intro__thread_is_full(pool, known);
 	struct seat *seat = runs ? seat_of(pool) : NULL;
 	struct guest *in = runs && !seat ? come_into(pool) : NULL;
 	int err;

@@ -517,6 +517,60 @@ static void each_runs_once(void **state)
 	}
 }
 
+static int run_as(struct intro_call *call)
+{
+	_Atomic unsigned *ran = (_Atomic unsigned *)call->arg;
+
+	if (call->size)
+		sleep_ms(1);
+	ran[call->index]++;
+	return 0;
+}
+
+/* Callers keep what is short to themselves; what is long goes to workers all the same. */
+static void workers_get_what_is_long(void **state)
+{
+	struct intro_future *f = aligned_alloc(64, MANY * sizeof(*f));
+
+	for (int help = 0; help < 2; help++) {
+		struct intro_executor *pool = intro_thread_executor_new(
+			POOL_OPTIONS(.name = "c", .workers = 1, .caller_runs = 64,
+				     .waiters_help = help));
+		_Atomic unsigned ran[2] = {0}, ran_long[2] = {0};
+		unsigned n = 0;
+
+		for (int round = 0; round < 10; round++) {
+			for (int i = 0; i < MANY; i++) {
+				intro_future_init(&f[i]);
+				assert_int_equal(intro_executor_submit(pool, &f[i], run_as, ran, 0),
+						 0);
+			}
+			for (int i = MANY; i-- > 0;) {
+				assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, NULL),
+						 0);
+				intro_future_destroy(&f[i]);
+			}
+		}
+		assert_int_equal(ran[0] + ran[1], 10 * MANY);
+		/* the worker wants some soon */
+		while (!ran_long[0] && n < MANY) {
+			intro_future_init(&f[n]);
+			assert_int_equal(intro_executor_submit(pool, &f[n++], run_as, ran_long, 1),
+					 0);
+		}
+		assert_true(ran_long[0] > 0);
+		for (unsigned i = 0; i < n; i++) {
+			assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, NULL), 0);
+			intro_future_destroy(&f[i]);
+		}
+		printf("# figure %u of %u short tasks by callers; %u long ones until a worker ran "
+		       "one\n",
+		       ran[1], 10 * MANY, n);
+		intro_executor_free(pool);
+	}
+	free(f);
+}
+
 static void marks_make_the_caller_a_worker(void **state)
 {
 	static const uint8_t order[] = {INTRO_KIND_WORKER_START, INTRO_KIND_SUBMIT,
@@ -561,6 +615,7 @@ int main(void)
 		cmocka_unit_test(in_bound_pools_too),
 		cmocka_unit_test(a_shutdown_waits_for_callers),
 		cmocka_unit_test(each_runs_once),
+		cmocka_unit_test(workers_get_what_is_long),
 		cmocka_unit_test(marks_make_the_caller_a_worker),
 	};
 

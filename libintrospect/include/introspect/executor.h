@@ -161,14 +161,15 @@ struct intro_executor_options {
 	enum intro_binding binding; /* thread pool; of all other kinds EINVAL */
 	/*
 	 * Thread pools: a submit that finds so many tasks waiting runs its own on the spot, in the
-	 * calling thread, as a guest would, and so do those after it, until about half of what
-	 * waited has been begun; 0: never. (Java's CallerRunsPolicy.) It keeps those who submit
-	 * from running ahead of the workers, and spares short tasks the queue. Such a task is over
-	 * when submit returns, with the error in its future. So submit may take as long as the
-	 * task: who holds a lock over submit must not submit what takes it. Not in a callback or on
-	 * a fiber, nor in a hundred tasks within each other: there tasks are queued.
-	 * check_and_reject comes first. EINVAL: with an initializer, of an interpreter's pool, of
-	 * all other kinds.
+	 * calling thread, as a guest would, and so do those after it, until half of what waited has
+	 * been begun; 0: never. (Java's CallerRunsPolicy.) Where tasks prove to be shorter than
+	 * what it takes to queue them, some 100 ns, they do so until a worker has nothing to do. It
+	 * keeps those who submit from running ahead of the workers, and spares short tasks the
+	 * queue. Such a task is over when submit returns, with its result or error in its future.
+	 * So submit may take as long as the task: who holds a lock over submit must not submit what
+	 * takes it. Not in a callback or on a fiber, nor in a hundred tasks within each other:
+	 * there tasks are queued. check_and_reject comes first. EINVAL: with an initializer, of an
+	 * interpreter's pool, of all other kinds.
 	 */
 	unsigned caller_runs;
 };
