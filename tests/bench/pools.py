@@ -44,8 +44,6 @@ PROCESS_ROWS = [("process_batch", "tasks/s of 8 bytes, all at once", False),
                 ("map_1000", "map, chunks of 1000, items/s", False),
                 ("large", "payloads of 64 MiB, MB/s", False),
                 ("large_results", "results of 64 MiB, MB/s", False),
-                ("large_first", "payloads of 64 MiB, the first eight, MB/s", False),
-                ("large_results_first", "results of 64 MiB, the first eight, MB/s", False),
                 ("medium", "payloads of 1 MiB, MB/s", False),
                 ("medium_results", "results of 1 MiB, MB/s", False),
                 ("copy", "a copy of 64 MiB and nothing else, MB/s", False)]
