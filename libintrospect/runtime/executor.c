@@ -194,7 +194,8 @@ int intro_call_return(struct intro_call *call, void *data, size_t size)
 
 	if (state->returned)
 		return -EALREADY;
-	if (state->segment && size >= SEGMENT_RESULT &&
+	/* a thread's has no segment, and says so by nothing else */
+	if (state->copies && size >= SEGMENT_RESULT && state->segment &&
 	    (state->place = intro__segment_put(state->segment, data, size))) {
 		data = NULL;
 	} else if (state->copies) {

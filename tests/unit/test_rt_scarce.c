@@ -31,6 +31,10 @@
 /* Nothing here takes so long; what does hangs. */
 #define PATIENCE (20 * SEC)
 
+/* Larger than a worker's ring, and one that lies in it. */
+#define BIG ((size_t)3 << 20)
+#define RING_WISE 100000
+
 /* --- an allocator that refuses --------------------------------------------------------------- */
 
 void *__libc_malloc(size_t size);
@@ -114,9 +118,9 @@ static int nothing(struct intro_call *call)
 
 static int much(struct intro_call *call)
 {
-	static char bytes[100000];
+	static char bytes[BIG];
 
-	return intro_call_return(call, bytes, sizeof(bytes));
+	return intro_call_return(call, bytes, call->size == BIG ? BIG : RING_WISE);
 }
 
 static int nothing_of_many(struct intro_call *call, const struct intro_arg *args, size_t n)
@@ -130,11 +134,11 @@ static int taken(size_t index, const struct intro_result *result, const struct i
 	return 0;
 }
 
-#define TASKS 24
+#define TASKS 25
 
 static void use_pool(struct intro_executor *pool)
 {
-	static char bytes[200000];
+	static char bytes[BIG];
 	struct intro_future future[TASKS], *list[TASKS];
 	struct intro_as_completed *it;
 	size_t index;
@@ -144,8 +148,11 @@ static void use_pool(struct intro_executor *pool)
 	for (int i = 0; i < TASKS; i++) {
 		list[i] = &future[i];
 		intro_future_init(&future[i]);
+		/* the last has both large */
+		size_t size = i % 12 == 0 ? BIG : i % 7 == 3 ? RING_WISE : 4;
+
 		if (intro_executor_submit(pool, &future[i], i % 5 == 4 ? much : nothing, bytes,
-					  i % 7 == 3 ? sizeof(bytes) : 4)) {
+					  size)) {
 			assert_true(intro_future_cancel(&future[i]));
 			intro_future_set_running_or_notify_cancel(&future[i]);
 		}

@@ -97,6 +97,11 @@ static void options(void **state)
 	intro_executor_free(NULL);
 }
 
+static int give_back_large(struct intro_call *call)
+{
+	return intro_call_return(call, (void *)call->arg, (size_t)1 << 30);
+}
+
 static void results_and_errors(void **state)
 {
 	struct intro_executor *e = new_pool(2);
@@ -111,6 +116,12 @@ static void results_and_errors(void **state)
 	assert_string_equal(result.data, "abc");
 	assert_int_equal(result.size, 3);
 	assert_int_equal(intro_executor_submit(e, &f, give_back, NULL, 0), -EINVAL);
+	intro_future_destroy(&f);
+	/* of memory between threads the size says nothing */
+	submit(e, &f, give_back_large, &f);
+	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, &result), 0);
+	assert_ptr_equal(result.data, &f);
+	assert_int_equal(result.size, (size_t)1 << 30);
 	intro_future_destroy(&f);
 	submit(e, &f, fails, (void *)7);
 	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, NULL), -EREMOTEIO);
