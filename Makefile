@@ -270,11 +270,13 @@ build/%/introspect.ko: $(KMOD_SRC) build/%/release
 	$(call build-module,$(call vm-headers,$*),build/$*)
 .PHONY: vm-module
 vm-module: $(patsubst %/release,%/introspect.ko,$(wildcard build/vm/release build/vm-newer/release))
-kmod-install: ## give the module's sources to DKMS, which builds it for each kernel (root)
+kmod-install: ## give the module's sources to DKMS, which builds it for each kernel, and link /dev/introspect (root)
 	$(Q)rm -rf $(DESTDIR)/usr/src/introspect-$(VERSION)
 	$(Q)install -d $(DESTDIR)/usr/src/introspect-$(VERSION)
 	$(Q)cp --parents $(KMOD_SRC) $(DESTDIR)/usr/src/introspect-$(VERSION)
 	$(Q)sed 's|@VERSION@|$(VERSION)|' kmod/dkms.conf.in > $(DESTDIR)/usr/src/introspect-$(VERSION)/dkms.conf
+	$(Q)install -D -m 644 kmod/tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/introspect.conf
+	$(Q)if [ -z "$(DESTDIR)" ] && command -v systemd-tmpfiles >/dev/null; then systemd-tmpfiles --create introspect.conf; fi
 	$(Q)if [ -n "$(DESTDIR)" ]; then :; elif command -v dkms >/dev/null; then \
 		dkms install --force introspect/$(VERSION); \
 	else echo "sources are in /usr/src/introspect-$(VERSION); dkms is not installed"; exit 1; fi
