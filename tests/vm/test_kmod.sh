@@ -4,4 +4,4 @@
 with=tests/vm/guest/with-module.sh
 exec "$(dirname "$0")/vm.py" run --timeout 280 --command-timeout 150 "$with build/tests/vm/device" \
     "$with tests/vm/guest/source.py" "$with tests/vm/guest/both_sources.py" \
-    "$with tests/system/test_attach.py" "$with tests/vm/guest/hotplug.py"
+    "$with tests/vm/guest/hotplug.py"
