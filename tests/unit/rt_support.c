@@ -293,3 +293,20 @@ void gate_expect(struct gate *gate, unsigned n)
 	while (gate->waiting < n)
 		sleep_ms(1);
 }
+
+int wait_at(struct intro_call *call)
+{
+	gate_wait((struct gate *)call->arg);
+	return 0;
+}
+
+int look(struct intro_call *call)
+{
+	struct seen *seen = (struct seen *)call->arg;
+
+	seen->thread = pthread_self();
+	seen->index = call->index;
+	snprintf(seen->worker, sizeof(seen->worker), "%s", call->worker);
+	seen->ran++;
+	return intro_call_return(call, seen, 5);
+}

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pthread.h>
 
 #include <introspect/executor.h>
 #include <introspect/mark.h>
@@ -73,5 +74,17 @@ void gate_wait(struct gate *gate);
 void gate_open(struct gate *gate);
 /* Until n wait at it. */
 void gate_expect(struct gate *gate, unsigned n);
+/* A task: waits at the gate that is its argument. */
+int wait_at(struct intro_call *call);
+
+/* Who ran a task, and how often. */
+struct seen {
+	pthread_t thread;
+	unsigned index;
+	char worker[32];
+	_Atomic int ran;
+};
+/* A task: fills in the struct seen that is its argument; its first 5 bytes are the result. */
+int look(struct intro_call *call);
 
 #endif

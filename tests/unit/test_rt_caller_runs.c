@@ -17,30 +17,6 @@
 #define MANY 5000
 #define THREADS 4
 
-struct seen {
-	pthread_t thread;
-	unsigned index;
-	char worker[32];
-	_Atomic int ran;
-};
-
-static int look(struct intro_call *call)
-{
-	struct seen *seen = (struct seen *)call->arg;
-
-	seen->thread = pthread_self();
-	seen->index = call->index;
-	snprintf(seen->worker, sizeof(seen->worker), "%s", call->worker);
-	seen->ran++;
-	return intro_call_return(call, seen, 5);
-}
-
-static int wait_at(struct intro_call *call)
-{
-	gate_wait((struct gate *)call->arg);
-	return 0;
-}
-
 static int fails(struct intro_call *call)
 {
 	intro_call_error(call, "no %s", "luck");

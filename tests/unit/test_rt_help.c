@@ -12,30 +12,6 @@
 
 #define MANY 3000
 
-struct seen {
-	pthread_t thread;
-	unsigned index;
-	char worker[32];
-	_Atomic int ran;
-};
-
-static int look(struct intro_call *call)
-{
-	struct seen *seen = (struct seen *)call->arg;
-
-	seen->thread = pthread_self();
-	seen->index = call->index;
-	snprintf(seen->worker, sizeof(seen->worker), "%s", call->worker);
-	seen->ran++;
-	return intro_call_return(call, seen, 0);
-}
-
-static int wait_at(struct intro_call *call)
-{
-	gate_wait((struct gate *)call->arg);
-	return 0;
-}
-
 static struct intro_executor *pool_of(unsigned workers, bool waiters_help)
 {
 	struct intro_executor *pool = intro_thread_executor_new(

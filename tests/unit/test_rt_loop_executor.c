@@ -303,12 +303,6 @@ static void one_that_does_not_run_is_not_waited_for(void **state)
 	}
 }
 
-static int wait_at(struct intro_call *call)
-{
-	gate_wait((struct gate *)call->arg);
-	return 0;
-}
-
 static void a_loop_that_ends_ends_the_wait(void **state)
 {
 	struct intro_future f[2];

@@ -47,16 +47,16 @@ static struct intro_executor *pool_of(enum intro_binding binding, unsigned worke
 	return pool;
 }
 
-struct seen {
+struct seen_where {
 	cpu_set_t cpus[8];
 	_Atomic unsigned started;
 	pthread_barrier_t all;
 };
 
 /* Each worker has one of these, as all wait for all. */
-static int look(struct intro_call *call)
+static int look_where(struct intro_call *call)
 {
-	struct seen *seen = (void *)call->arg;
+	struct seen_where *seen = (void *)call->arg;
 
 	sched_getaffinity(0, sizeof(seen->cpus[0]), &seen->cpus[call->index]);
 	atomic_fetch_add(&seen->started, 1);
@@ -64,7 +64,7 @@ static int look(struct intro_call *call)
 	return 0;
 }
 
-static void run_everywhere(struct intro_executor *pool, unsigned workers, struct seen *seen)
+static void run_everywhere(struct intro_executor *pool, unsigned workers, struct seen_where *seen)
 {
 	struct intro_future futures[8];
 
@@ -72,7 +72,7 @@ static void run_everywhere(struct intro_executor *pool, unsigned workers, struct
 	pthread_barrier_init(&seen->all, NULL, workers);
 	for (unsigned i = 0; i < workers; i++) {
 		intro_future_init(&futures[i]);
-		assert_int_equal(intro_executor_submit(pool, &futures[i], look, seen, 0), 0);
+		assert_int_equal(intro_executor_submit(pool, &futures[i], look_where, seen, 0), 0);
 	}
 	for (unsigned i = 0; i < workers; i++) {
 		assert_int_equal(intro_future_result(&futures[i], INTRO_FOREVER, NULL), 0);
@@ -86,7 +86,7 @@ static void run_everywhere(struct intro_executor *pool, unsigned workers, struct
 static void test_nodes(void **state)
 {
 	struct intro_executor *pool = pool_of(INTRO_BIND_NODES, 5);
-	struct seen seen;
+	struct seen_where seen;
 
 	run_everywhere(pool, 5, &seen);
 	for (int i = 0; i < 5; i++)
@@ -98,7 +98,7 @@ static void test_nodes(void **state)
 static void test_cores(void **state)
 {
 	struct intro_executor *pool = pool_of(INTRO_BIND_CORES, 8);
-	struct seen seen;
+	struct seen_where seen;
 	cpu_set_t both;
 
 	run_everywhere(pool, 8, &seen);

@@ -31,12 +31,6 @@ static int give_tid(struct intro_call *call)
 	return intro_call_return(call, (void *)(uintptr_t)intro__tid(), 0);
 }
 
-static int wait_at_gate(struct intro_call *call)
-{
-	gate_wait((struct gate *)call->arg);
-	return 0;
-}
-
 static int fails(struct intro_call *call)
 {
 	intro_call_error(call, "reason %d", 5);
@@ -151,12 +145,12 @@ static void workers_start_on_demand(void **state)
 		assert_int_equal(count_threads("test/"), 1);
 		until_asleep((uint32_t)(uintptr_t)result.data);
 	}
-	submit(e, &f[0], wait_at_gate, &gate);
-	submit(e, &f[1], wait_at_gate, &gate);
+	submit(e, &f[0], wait_at, &gate);
+	submit(e, &f[1], wait_at, &gate);
 	gate_expect(&gate, 2);
 	assert_int_equal(count_threads("test/"), 2);
 	for (int i = 2; i < 6; i++)
-		submit(e, &f[i], wait_at_gate, &gate);
+		submit(e, &f[i], wait_at, &gate);
 	gate_expect(&gate, 4);
 	assert_int_equal(count_threads("test/"), 4);
 	gate_open(&gate);
@@ -343,7 +337,7 @@ static void shutdown_runs_what_was_submitted(void **state)
 	int64_t start;
 
 	for (int i = 0; i < 2; i++)
-		submit(e, &f[i], wait_at_gate, &gate);
+		submit(e, &f[i], wait_at, &gate);
 	for (int i = 2; i < 50; i++)
 		submit(e, &f[i], count_up, (void *)&count);
 	gate_expect(&gate, 2);
@@ -373,7 +367,7 @@ static void shutdown_cancels_pending(void **state)
 	struct intro_future f[10];
 
 	for (int i = 0; i < 10; i++)
-		submit(e, &f[i], wait_at_gate, &gate);
+		submit(e, &f[i], wait_at, &gate);
 	gate_expect(&gate, 1);
 	intro_executor_shutdown(e, INTRO_SHUTDOWN_CANCEL_PENDING);
 	for (int i = 1; i < 10; i++)
@@ -395,7 +389,7 @@ static void cancelling(void **state)
 	struct intro_future running, queued, dropped;
 	_Atomic int count = 0;
 
-	submit(e, &running, wait_at_gate, &gate);
+	submit(e, &running, wait_at, &gate);
 	gate_expect(&gate, 1);
 	submit(e, &queued, count_up, (void *)&count);
 	submit(e, &dropped, count_up, (void *)&count);
@@ -423,7 +417,7 @@ static void destroy_waits_for_the_running(void **state)
 
 	submit(e, &f[0], count_up, (void *)&count);
 	intro_future_result(&f[0], INTRO_FOREVER, NULL);
-	submit(e, &f[1], wait_at_gate, &gate);
+	submit(e, &f[1], wait_at, &gate);
 	gate_expect(&gate, 1);
 	gate_open(&gate);
 	intro_future_destroy(&f[1]);
@@ -495,7 +489,7 @@ static void an_idle_pool_uses_no_cpu(void **state)
 	int64_t cpu;
 
 	for (int i = 0; i < 8; i++)
-		submit(e, &f[i], wait_at_gate, &gate);
+		submit(e, &f[i], wait_at, &gate);
 	gate_expect(&gate, 8);
 	gate_open(&gate);
 	for (int i = 0; i < 8; i++)
@@ -672,8 +666,8 @@ static void read_asleep(int (*read)(struct intro_future *const *, size_t), unsig
 	size_t n;
 
 	marks_begin();
-	submit(e, &f[0], wait_at_gate, &gate);
-	submit(e, &f[1], wait_at_gate, &gate);
+	submit(e, &f[0], wait_at, &gate);
+	submit(e, &f[1], wait_at, &gate);
 	gate_expect(&gate, 2);
 	pthread_create(&thread, NULL, open_when_asleep, &opener);
 	assert_true(read(p, 2) > 0);
@@ -739,7 +733,7 @@ static void a_wait_in_vain_is_marked_as_ended(void **state)
 	size_t n;
 
 	marks_begin();
-	submit(e, &f, wait_at_gate, &gate);
+	submit(e, &f, wait_at, &gate);
 	assert_int_equal(intro_future_result(&f, 0, NULL), -ETIMEDOUT);
 	assert_int_equal(intro_future_result(&f, MSEC, NULL), -ETIMEDOUT);
 	gate_open(&gate);
