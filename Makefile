@@ -238,7 +238,7 @@ build/bench/%.bpf.o: tests/bench/%.bpf.c $(wildcard bpf/*.h) libintrospect/inclu
 fuzz: all ## run each fuzzer for FUZZ_SECONDS (60)
 	$(Q)tests/fuzz/run.sh
 
-lint: ## clang-format and cppcheck over the sources, mandoc over the man pages
+lint: ## clang-format, cppcheck and clang over the sources, mandoc over the man pages
 	$(Q)tests/lint.sh
 
 demo: deps ## install what is missing, build, trace the `mixed` workload, print the report (root)

@@ -152,7 +152,7 @@ static __always_inline __u32 asleep_registers(struct task_struct *task, __u64 *a
 		return asleep_compat(regs, nr, arg0);
 #endif
 	*arg0 = regs_arg0(regs);
-	if (nr <= FD_SYSCALLS_FIRST || (nr < FD_SYSCALLS && fd_syscalls[nr >> 6] & SYS(nr)))
+	if (takes_descriptor(nr))
 		return ASLEEP(0, file_type(task, *arg0), nr);
 	arg1 = regs_arg1(regs);
 	return ASLEEP(0, nr == SYS_FUTEX ? arg1 & 0x7f : arg1, nr);

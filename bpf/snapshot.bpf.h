@@ -42,7 +42,7 @@ int on_snapshot(struct bpf_iter__task *ctx)
 
 	if (!task)
 		return 0;
-	if (!(task->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER)))
+	if (!runs_in_kernel(task))
 		regs_find(task);
 	if (snapshot_when == INTRO_SNAPSHOT_BEGIN && task == tracer) {
 		operations_learn(tracer, own_socket, &socket_operations);

@@ -11,7 +11,7 @@
 /* The system calls that may sleep and whose first argument is a descriptor, by number. */
 static const __u64 fd_syscalls[FD_SYSCALLS / 64] = {
 #if defined(__TARGET_ARCH_x86)
-#define FD_SYSCALLS_FIRST 1 /* read and write: the most frequent */
+#define SYS_READ 0
 #define SYS_FUTEX 202
 #define SYS_FUTEX_COMPAT 240
 #define SYS_SCHED_YIELD 24
@@ -27,6 +27,7 @@ static const __u64 fd_syscalls[FD_SYSCALLS / 64] = {
 	      SYS(299) | SYS(306) | SYS(307),
 	[5] = SYS(326) | SYS(327) | SYS(328), /* copy_file_range preadv2 pwritev2 */
 #elif defined(__TARGET_ARCH_arm64)
+#define SYS_READ 63
 #define SYS_FUTEX 98
 #define SYS_SCHED_YIELD 124
 	/* fcntl ioctl flock ftruncate fallocate getdents64 read */
@@ -40,6 +41,12 @@ static const __u64 fd_syscalls[FD_SYSCALLS / 64] = {
 	[4] = SYS(267) | SYS(269) | SYS(285) | SYS(286) | SYS(287),
 #endif
 };
+
+static __always_inline bool takes_descriptor(__u64 nr)
+{
+	/* read, and write which follows it, are the most frequent: no look at the table */
+	return nr - SYS_READ <= 1 || (nr < FD_SYSCALLS && fd_syscalls[nr >> 6] & SYS(nr));
+}
 
 /* enum intro_off of a task state that is not 0. */
 static __always_inline __u8 asleep_state(__u32 state)

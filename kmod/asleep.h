@@ -61,7 +61,7 @@ static inline void asleep_registers(struct task_struct *task, const struct pt_re
 		return;
 	}
 	why->arg0 = regs_arg0(regs);
-	if (nr < FD_SYSCALLS && fd_syscalls[nr >> 6] & SYS(nr)) {
+	if (takes_descriptor(nr)) {
 		why->arg1 = file_type(task, why->arg0);
 		return;
 	}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Formatting, cppcheck, man pages, and the size rules of CONTRIBUTING.md.
+# Formatting, cppcheck, the BPF programs for each architecture, man pages, and the size rules of CONTRIBUTING.md.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 status=0
@@ -17,6 +17,12 @@ if command -v cppcheck >/dev/null; then
 else
     echo "skipped: cppcheck is not installed"
 fi
+# the programs of the architecture that this machine is not
+for arch in x86 arm64; do
+    clang -std=gnu11 -target bpf -mcpu=v3 "-D__TARGET_ARCH_$arch" -Wall -Wextra -Werror -Wno-unused-parameter \
+        -Wno-missing-declarations "-I/usr/include/$(gcc -print-multiarch)" -Ilibintrospect/include -Ibpf -fsyntax-only \
+        bpf/introspect.bpf.c || status=1
+done
 for page in docs/man/*.[1-9]; do
     mandoc -T lint -W warning "$page" || status=1
 done
