@@ -120,6 +120,8 @@ static __always_inline struct intro_placed *placed_begin(__u32 cpu, bool flush)
 		counts->since = ts;
 		counts->tid = tid;
 		ring->placed = 1;
+		/* not before: a switch may come in between, and would see nothing to tell */
+		barrier();
 		ring->plain_until = 0;
 	}
 	counts->last = ts;

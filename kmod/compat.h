@@ -62,32 +62,11 @@ static inline bool task_is_on_cpu(struct task_struct *task)
 }
 
 /* The scheduler's account of waiting, by its own clock; 0 where it keeps none. */
-static inline u64 task_last_queued(struct task_struct *task)
-{
 #ifdef CONFIG_SCHED_INFO
-	return task->sched_info.last_queued;
+#define task_sched_info(task, member) ((task)->sched_info.member)
 #else
-	return 0;
+#define task_sched_info(task, member) 0
 #endif
-}
-
-static inline u64 task_last_arrival(struct task_struct *task)
-{
-#ifdef CONFIG_SCHED_INFO
-	return task->sched_info.last_arrival;
-#else
-	return 0;
-#endif
-}
-
-static inline u64 task_run_delay(struct task_struct *task)
-{
-#ifdef CONFIG_SCHED_INFO
-	return task->sched_info.run_delay;
-#else
-	return 0;
-#endif
-}
 
 /* What a thread entered the kernel with. */
 #if defined(CONFIG_X86_64)

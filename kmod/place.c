@@ -149,20 +149,13 @@ static void decision_write(struct session *session, struct task_struct *task, u3
 			   u32 to_cpu, const struct task_struct *other, u8 decision)
 {
 	struct intro_rec_numa *rec;
-	struct writer *writer;
-	unsigned long flags;
-	u32 cpu;
-	u64 ts;
+	struct ring_spot spot;
 
 	if (!target_has(session, task->pid))
 		return;
-	local_irq_save(flags);
-	writer = this_cpu_ptr(session->writers);
-	cpu = smp_processor_id();
-	ts = ktime_get_mono_fast_ns();
-	rec = ring_take(session, writer, ts, cpu, sizeof(*rec));
+	rec = ring_open(session, &spot, sizeof(*rec));
 	if (rec) {
-		rec_head(&rec->rec, ts, INTRO_KIND_NUMA, 1, cpu, task->pid);
+		rec_head(&rec->rec, spot.ts, INTRO_KIND_NUMA, 1, spot.cpu, task->pid);
 		rec->other_tid = other ? other->pid : 0;
 		rec->from_cpu = from_cpu;
 		rec->to_cpu = to_cpu;
@@ -170,9 +163,9 @@ static void decision_write(struct session *session, struct task_struct *task, u3
 		rec->reserved0 = 0;
 		rec->reserved1 = 0;
 		rec->reserved2 = 0;
-		ring_publish(writer, sizeof(*rec));
+		ring_publish(spot.writer, sizeof(*rec));
 	}
-	local_irq_restore(flags);
+	ring_close(&spot);
 }
 
 void on_numa_move(void *data, struct task_struct *task, int from_cpu, int to_cpu)

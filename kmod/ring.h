@@ -5,6 +5,9 @@
  * ring.h - writing to this CPU's ring (abi.h has the rules). All writers have interrupts off, so
  * that none comes between the loads and stores of another, and a ring is never `open`.
  */
+#include <linux/irqflags.h>
+#include <linux/ktime.h>
+
 #include "session.h"
 
 static inline void *ring_at(const struct session *session, const struct writer *writer,
@@ -54,6 +57,29 @@ static inline void *ring_take(struct session *session, struct writer *writer, u6
 		return ring_at(session, writer, writer->head);
 	ring_lose(writer, ts);
 	return NULL;
+}
+
+/* A record from where interrupts may be on. */
+struct ring_spot {
+	struct writer *writer;
+	unsigned long flags;
+	u64 ts; /* now */
+	u32 cpu;
+};
+
+/* Interrupts are off from here to ring_close, which must follow even after NULL. */
+static inline void *ring_open(struct session *session, struct ring_spot *spot, u64 bytes)
+{
+	local_irq_save(spot->flags);
+	spot->writer = this_cpu_ptr(session->writers);
+	spot->cpu = smp_processor_id();
+	spot->ts = ktime_get_mono_fast_ns();
+	return ring_take(session, spot->writer, spot->ts, spot->cpu, bytes);
+}
+
+static inline void ring_close(struct ring_spot *spot)
+{
+	local_irq_restore(spot->flags);
 }
 
 #endif

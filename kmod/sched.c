@@ -62,7 +62,7 @@ static void waking_missed(struct session *session, struct writer *writer, u64 ts
 			  struct task_struct *next)
 {
 	struct intro_rec_waking *rec;
-	u64 queued = task_last_queued(next), woken = queued + writer->clock_offset;
+	u64 queued = task_sched_info(next, last_queued), woken = queued + writer->clock_offset;
 
 	writer->unseen = next->pid ? writer->unseen - 1 : 0;
 	if (!next->pid || !queued || !writer->clock_offset || woken > ts ||
@@ -136,8 +136,8 @@ static noinline bool switch_prepare(struct session *session, struct writer *writ
 
 	if (writer->running != prev_tid + 1ull && writer->running && prev_tid)
 		switch_missed(session, writer, ts, cpu, prev);
-	if (prev_tid && writer->switched && task_last_arrival(prev))
-		writer->clock_offset = writer->switched - task_last_arrival(prev);
+	if (prev_tid && writer->switched && task_sched_info(prev, last_arrival))
+		writer->clock_offset = writer->switched - task_sched_info(prev, last_arrival);
 	if (writer->counted)
 		place_flush(session, writer, cpu);
 	if (writer->unseen)

@@ -58,7 +58,7 @@ static void snapshot_fill(struct intro_rec_snapshot *rec, struct task_struct *ta
 	rec->sysnr = why.sysnr;
 	rec->arg0 = why.arg0;
 	rec->exec_ns = task->se.sum_exec_runtime;
-	rec->wait_ns = task_run_delay(task);
+	rec->wait_ns = task_sched_info(task, run_delay);
 	rec->start_time = task->start_time;
 }
 

@@ -2,10 +2,8 @@
 /*
  * task.c - what happens seldom: fork, exec, rename, exit, names, and rings that are full.
  */
-#include <linux/irqflags.h>
 #include <linux/sched/signal.h>
 #include <linux/string.h>
-#include <linux/ktime.h>
 
 #include "task.h"
 
@@ -76,24 +74,17 @@ static void task_write(struct session *session, u8 kind, struct task_struct *tas
 		       const char *comm)
 {
 	struct intro_rec_task *rec;
-	struct writer *writer;
-	unsigned long flags;
-	u32 cpu;
-	u64 ts;
+	struct ring_spot spot;
 
-	local_irq_save(flags);
-	writer = this_cpu_ptr(session->writers);
-	cpu = smp_processor_id();
-	ts = ktime_get_mono_fast_ns();
-	rec = ring_take(session, writer, ts, cpu, sizeof(*rec));
+	rec = ring_open(session, &spot, sizeof(*rec));
 	if (rec) {
-		task_fill(session, rec, ts, kind, cpu, task, other_tid);
+		task_fill(session, rec, spot.ts, kind, spot.cpu, task, other_tid);
 		if (comm)
 			strscpy_pad(rec->comm, comm, sizeof(rec->comm));
-		ring_publish(writer, sizeof(*rec));
+		ring_publish(spot.writer, sizeof(*rec));
 		bit_put(session->known, task->pid);
 	}
-	local_irq_restore(flags);
+	ring_close(&spot);
 }
 
 /* The child has not run yet: it is a target before its first instruction. */
@@ -134,24 +125,17 @@ void on_exit(EXIT_ARGUMENTS)
 {
 	struct session *session = data;
 	struct intro_rec_exit *rec;
-	struct writer *writer;
-	unsigned long flags;
-	u32 cpu;
-	u64 ts;
+	struct ring_spot spot;
 
 	if (!target_has(session, task->pid))
 		return;
-	local_irq_save(flags);
-	writer = this_cpu_ptr(session->writers);
-	cpu = smp_processor_id();
-	ts = ktime_get_mono_fast_ns();
-	rec = ring_take(session, writer, ts, cpu, sizeof(*rec));
+	rec = ring_open(session, &spot, sizeof(*rec));
 	if (rec) {
-		rec_head(&rec->rec, ts, INTRO_KIND_EXIT, 1, cpu, task->pid);
+		rec_head(&rec->rec, spot.ts, INTRO_KIND_EXIT, 1, spot.cpu, task->pid);
 		rec->exit_code = task->exit_code;
 		rec->group_dead = exit_group_dead(task);
 		rec->start_time = task->start_time;
-		ring_publish(writer, sizeof(*rec));
+		ring_publish(spot.writer, sizeof(*rec));
 	}
-	local_irq_restore(flags);
+	ring_close(&spot);
 }
