@@ -86,7 +86,7 @@ int intro__executor_init_in(struct intro_executor *executor, const struct intro_
 	executor->timed = options->timed;
 	executor->caller_runs = options->caller_runs;
 	executor->spawns = options->start_method == INTRO_START_SPAWN;
-	executor->held_as = options->waiters_help ? FUTURE_GUESTS : 0;
+	executor->leaves = options->waiters_help ? FUTURE_GUESTS : 0;
 	snprintf(executor->name, sizeof(executor->name), "%s", name);
 	executor->pool = pool;
 	return 0;
@@ -156,7 +156,7 @@ void intro__future_drop(struct future *f, const struct intro_error *error)
 	struct future_end end = {
 		.mark = INTRO_KIND_RESULT, .status = INTRO_STATUS_LOST, .error = error};
 
-	struct intro_executor *executor = f->executor;
+	struct intro_executor *executor = atomic_load_explicit(&f->executor, memory_order_relaxed);
 
 	if (intro__future_end(f, &end)) {
 		intro_future_set_running_or_notify_cancel(intro__public(f));
@@ -168,8 +168,8 @@ void intro__future_drop(struct future *f, const struct intro_error *error)
 
 void intro__future_drop_cancelled(struct future *f)
 {
-	intro__count_cancelled(f->executor);
-	intro_future_cancel(intro__public(f));
+	intro__count_cancelled(atomic_load_explicit(&f->executor, memory_order_relaxed));
+	intro__future_cancel(f);
 	intro_future_set_running_or_notify_cancel(intro__public(f));
 }
 
@@ -256,7 +256,7 @@ struct intro_check_and_reject intro_reject_when_reached(uint64_t max_backlog)
 int intro__executor_queue(struct intro_executor *executor, struct future *f, uint32_t name,
 			  intro_task_fn fn, const void *arg, size_t size)
 {
-	int err = intro__future_hold(f, executor, executor->held_as, executor->pool, name);
+	int err = intro__future_hold(f, executor, executor->leaves, executor->pool, name);
 
 	if (err)
 		return err;

@@ -75,7 +75,7 @@ struct intro_executor {
 	uint32_t pool;
 	uint32_t forks; /* of the process that made it (executor.c) */
 	unsigned workers;
-	uint32_t held_as; /* FUTURE_SPINS, _HELPS, _GUESTS: of the futures that it holds */
+	uint8_t leaves; /* FUTURE_SPINS, _HELPS, _GUESTS: to the readers of its futures */
 	/* Those who call forget; the executor must stay until they are out (future.c). */
 	_Atomic uint32_t visitors;
 	/* of tasks that no worker ran; by any thread, rarely */

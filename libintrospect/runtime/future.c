@@ -6,10 +6,13 @@
 #include "executor_private.h"
 #include "marks_private.h"
 #include "spin.h"
+#include "task_ring.h"
 #include "waiter.h"
 
 /* Nobody holds the lock for long: looks before the sleep pay. */
 #define LOCK_LOOKS 100
+/* A task on its way into a queue or out of it: as many looks, and then so far apart. */
+#define BETWEEN_NS 50000
 
 void intro__future_lock_slowly(struct future *f)
 {
@@ -57,6 +60,12 @@ static void set_state(struct future *f, enum intro_future_state state)
 static bool is(const struct future *f, uint32_t flags)
 {
 	return atomic_load_explicit(&f->word, memory_order_acquire) & flags;
+}
+
+/* f is locked, or the answer is soon old. */
+static bool is_held(const struct future *f)
+{
+	return intro__future_is_held(f, atomic_load_explicit(&f->word, memory_order_acquire));
 }
 
 static uint64_t task_of(const struct future *f)
@@ -119,7 +128,7 @@ static bool concerns(const struct future *f, enum waiter_kind kind)
 	case WAITER_RESULT:
 		return is_done(state);
 	case WAITER_DESTROY:
-		return !is(f, FUTURE_HELD | FUTURE_BUSY);
+		return !is_held(f) && !is(f, FUTURE_BUSY);
 	default:
 		return state >= INTRO_FUTURE_CANCELLED_AND_NOTIFIED;
 	}
@@ -200,7 +209,8 @@ void intro__future_unhold(struct future *f)
 	struct wakes wakes = {0};
 
 	lock(f);
-	intro__future_change(f, FUTURE_HELD | FUTURE_LEAVES, 0);
+	atomic_store_explicit(&f->executor, NULL, memory_order_relaxed);
+	atomic_store_explicit(&f->leaves, 0, memory_order_relaxed);
 	atomic_store_explicit(&f->place, NULL, memory_order_relaxed);
 	atomic_store_explicit(&f->task, 0, memory_order_relaxed);
 	tell_waiters(f, &wakes);
@@ -208,14 +218,58 @@ void intro__future_unhold(struct future *f)
 	intro__wake(&wakes);
 }
 
-bool intro_future_cancel(struct intro_future *future)
+bool intro__future_begin_slowly(struct future *f)
 {
-	struct future *f = intro__future(future);
+	bool begins;
+
+	lock(f);
+	begins = state_of(f) == INTRO_FUTURE_PENDING;
+	if (begins)
+		atomic_store_explicit(&f->begun, true, memory_order_release);
+	unlock(f);
+	return begins;
+}
+
+/*
+ * f is locked. Whether it will be begun, or be in its cell, in a moment: see intro__future_begin.
+ * As it is not over, nor can be before it is unlocked, the pool is there, and so is the cell.
+ */
+static bool is_between(const struct future *f)
+{
+	const struct ring_cell *cell;
+
+	if (state_of(f) != INTRO_FUTURE_PENDING)
+		return false;
+	intro__fence_after_atomic();
+	cell = atomic_load_explicit(&f->place, memory_order_acquire);
+	return cell && atomic_load_explicit(&cell->future, memory_order_acquire) != f &&
+	       !atomic_load_explicit(&f->begun, memory_order_acquire);
+}
+
+static void lock_to_cancel(struct future *f)
+{
+	uint32_t word;
+
+	lock(f);
+	for (unsigned looks = 0; is_between(f); looks++) {
+		unlock(f);
+		word = atomic_load_explicit(&f->word, memory_order_relaxed);
+		if (looks < LOCK_LOOKS)
+			pause_cpu();
+		else /* a sleep, as we may have the CPU that it is waited for on */
+			intro__futex_wait(&f->word, word, intro__deadline(BETWEEN_NS));
+		lock(f);
+	}
+}
+
+/* f is locked; not so on return. */
+static bool cancel_locked(struct future *f)
+{
 	struct wakes wakes = {0};
 	enum intro_future_state state;
 
-	lock(f);
-	if (!intro__future_leave_pending(f, INTRO_FUTURE_CANCELLED)) {
+	if (state_of(f) == INTRO_FUTURE_RUNNING ||
+	    !intro__future_leave_pending(f, INTRO_FUTURE_CANCELLED)) {
 		state = state_of(f);
 		unlock(f);
 		return is_cancelled(state);
@@ -225,6 +279,20 @@ bool intro_future_cancel(struct intro_future *future)
 	become_done(f, INTRO_FUTURE_CANCELLED, &wakes);
 	unlock_and_notify(f, &wakes);
 	return true;
+}
+
+bool intro__future_cancel(struct future *f)
+{
+	lock(f);
+	return cancel_locked(f);
+}
+
+bool intro_future_cancel(struct intro_future *future)
+{
+	struct future *f = intro__future(future);
+
+	lock_to_cancel(f);
+	return cancel_locked(f);
 }
 
 int intro_future_set_running_or_notify_cancel(struct intro_future *future)
@@ -237,8 +305,7 @@ int intro_future_set_running_or_notify_cancel(struct intro_future *future)
 		return 1;
 	lock(f);
 	if (state_of(f) == INTRO_FUTURE_CANCELLED) {
-		intro__future_change(f, FUTURE_HELD | FUTURE_STATE,
-				     INTRO_FUTURE_CANCELLED_AND_NOTIFIED);
+		set_state(f, INTRO_FUTURE_CANCELLED_AND_NOTIFIED);
 		tell_waiters(f, &wakes);
 		ret = 0;
 	}
@@ -269,7 +336,7 @@ static __attribute__((noinline)) int end_locked(struct future *f, const struct f
 	bool waited;
 
 	lock(f);
-	if (is_done(state_of(f)) || (end->by_anybody && is(f, FUTURE_HELD))) {
+	if (is_done(state_of(f)) || (end->by_anybody && is_held(f))) {
 		unlock(f);
 		return -EINVAL;
 	}
@@ -279,10 +346,9 @@ static __attribute__((noinline)) int end_locked(struct future *f, const struct f
 		f->error = *end->error;
 	if (!is(f, FUTURE_LISTENED)) {
 		mark_end(f, end, 0);
-		intro__future_unlock_as(f, FUTURE_HELD | FUTURE_STATE, INTRO_FUTURE_FINISHED);
+		intro__future_unlock_as(f, FUTURE_STATE, INTRO_FUTURE_FINISHED);
 		return 0;
 	}
-	intro__future_change(f, FUTURE_HELD, 0);
 	waited = become_done(f, INTRO_FUTURE_FINISHED, wakes);
 	mark_end(f, end, waited ? INTRO_END_WAITED : 0);
 	if (end->later && !f->callbacks)
@@ -375,7 +441,7 @@ int intro_future_chain(struct intro_future_link *link, struct intro_future *sour
 {
 	struct future *to = intro__future(destination);
 
-	if (source == destination || state_of(to) != INTRO_FUTURE_PENDING || is(to, FUTURE_HELD))
+	if (source == destination || state_of(to) != INTRO_FUTURE_PENDING || is_held(to))
 		return -EINVAL;
 	*link = (struct intro_future_link){
 		.source_ends = {.fn = end_destination, .arg = link},
@@ -474,7 +540,7 @@ int intro_future_error(struct intro_future *future, int64_t timeout_ns, struct i
 /* f is locked, and is so on return: takes a cancelled future back from its executor. */
 static void take_back(struct future *f)
 {
-	struct intro_executor *executor = f->executor;
+	struct intro_executor *executor = atomic_load_explicit(&f->executor, memory_order_relaxed);
 
 	/* as long as it holds the future it cannot be freed; from here on it sees that we are in */
 	atomic_fetch_add_explicit(&executor->visitors, 1, memory_order_relaxed);
@@ -492,14 +558,14 @@ static __attribute__((noinline)) void wait_until_let_go(struct intro_future *fut
 	struct wait_node node = {.waiter = &waiter};
 
 	lock(f);
-	if (is(f, FUTURE_HELD) && state_of(f) == INTRO_FUTURE_PENDING) {
+	if (is_held(f) && state_of(f) == INTRO_FUTURE_PENDING) {
 		unlock(f);
 		intro_future_cancel(future);
 		lock(f);
 	}
-	if (is(f, FUTURE_HELD) && state_of(f) == INTRO_FUTURE_CANCELLED)
+	if (is_held(f) && state_of(f) == INTRO_FUTURE_CANCELLED)
 		take_back(f);
-	if (is(f, FUTURE_HELD | FUTURE_BUSY)) {
+	if (is_held(f) || is(f, FUTURE_BUSY)) {
 		intro__wait_link(f, &node);
 		unlock(f);
 		intro__waiter_sleep(&waiter, INTRO_FOREVER);
@@ -511,8 +577,9 @@ static __attribute__((noinline)) void wait_until_let_go(struct intro_future *fut
 void intro_future_destroy(struct intro_future *future)
 {
 	struct future *f = intro__future(future);
+	uint32_t word = atomic_load_explicit(&f->word, memory_order_acquire);
 
-	if (is(f, FUTURE_HELD | FUTURE_BUSY | FUTURE_LOCKED))
+	if ((word & (FUTURE_BUSY | FUTURE_LOCKED)) || intro__future_is_held(f, word))
 		wait_until_let_go(future);
 	if (f->owns_bytes)
 		free(f->result.data);

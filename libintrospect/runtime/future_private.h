@@ -9,8 +9,9 @@
  *      read-modify-write that leaves the other bits alone. The lock guards all other members.
  *      PENDING -> RUNNING alone is made without the lock; so is its rival, PENDING -> CANCELLED,
  *      under it. Whoever finds a future over and not LOCKED may read its result without.
- *   2. A future that is HELD belongs to its executor until it is FINISHED or
- *      CANCELLED_AND_NOTIFIED; whoever makes it so clears HELD under the lock and touches the
+ *      A thread pool's future is `begun` instead, its word still PENDING: intro__future_begin.
+ *   2. A future is held, by its `executor`, from the submit until it is FINISHED or
+ *      CANCELLED_AND_NOTIFIED; whoever makes it so does it as it unlocks and touches the
  *      future no more, except to run callbacks, which BUSY announces. destroy waits for both.
  *   3. `work` is the executor's while the future is held; the result takes its place at the end.
  *   4. Lock order: future, then a waiter's lock. Executors' locks and a future's are never held
@@ -28,6 +29,7 @@
 #include <introspect/mark.h>
 
 #include "marks_private.h"
+#include "spin.h"
 
 /* Payloads up to this size travel in the future itself. */
 #define INTRO__INLINE_BYTES 64
@@ -40,17 +42,16 @@ struct wait_node;
 
 /* Of word. */
 #define FUTURE_STATE 0x07u    /* enum intro_future_state */
-#define FUTURE_HELD 0x08u     /* by an executor */
 #define FUTURE_BUSY 0x10u     /* callbacks of the one that ended it are running */
 #define FUTURE_LISTENED 0x20u /* it has, or had, waiters or callbacks */
 #define FUTURE_LOCKED 0x40u
 #define FUTURE_SLEEPERS 0x80u /* somebody sleeps until it is unlocked */
-/* What the executor that held it last lets its readers do: look a while before they sleep; run it
+
+/* Of leaves: what its executor lets its readers do: look a while before they sleep; run it
  * themselves if they are the executor's workers; if they are not. */
-#define FUTURE_SPINS 0x100u
-#define FUTURE_HELPS 0x200u
-#define FUTURE_GUESTS 0x400u
-#define FUTURE_LEAVES (FUTURE_SPINS | FUTURE_HELPS | FUTURE_GUESTS)
+#define FUTURE_SPINS 0x01u
+#define FUTURE_HELPS 0x02u
+#define FUTURE_GUESTS 0x04u
 
 /* What an executor keeps in a future that it holds. */
 struct future_work {
@@ -71,10 +72,13 @@ struct future {
 	_Atomic uint32_t word;
 	bool failed;	 /* FINISHED with `error` */
 	bool owns_bytes; /* result.data is ours to free */
+	_Atomic bool begun;
+	_Atomic uint8_t leaves; /* those of its executor */
 	uint32_t pool;
 	uint32_t name;
-	_Atomic uint64_t task;		 /* stored after pool and name */
-	struct intro_executor *executor; /* while held */
+	_Atomic uint64_t task; /* stored after pool and name */
+	/* that holds it, unless it is over; NULL: it was not submitted */
+	_Atomic(struct intro_executor *) executor;
 	/* in a thread pool's queue; NULL until it is there. Stored after all that it is run by */
 	_Atomic(struct ring_cell *) place;
 	union {
@@ -111,8 +115,8 @@ static inline uint32_t intro__future_change(struct future *f, uint32_t clear, ui
 	return was;
 }
 
-/* f is locked. Returns `word` as it was. */
-static inline uint32_t intro__future_listen(struct future *f)
+/* f is locked. */
+static inline void intro__future_listen(struct future *f)
 {
 	uint32_t was = intro__future_change(f, 0, FUTURE_LISTENED);
 
@@ -120,7 +124,6 @@ static inline uint32_t intro__future_listen(struct future *f)
 		f->waiters = NULL;
 		f->callbacks = NULL;
 	}
-	return was;
 }
 
 void intro__future_lock_slowly(struct future *f);
@@ -151,8 +154,18 @@ static inline void intro__future_unlock(struct future *f)
 
 static inline enum intro_future_state intro__future_state(const struct future *f)
 {
-	return (enum intro_future_state)(atomic_load_explicit(&f->word, memory_order_acquire) &
-					 FUTURE_STATE);
+	uint32_t state = atomic_load_explicit(&f->word, memory_order_acquire) & FUTURE_STATE;
+
+	if (state == INTRO_FUTURE_PENDING && atomic_load_explicit(&f->begun, memory_order_acquire))
+		state = INTRO_FUTURE_RUNNING;
+	return (enum intro_future_state)state;
+}
+
+/* `word` as it was read. */
+static inline bool intro__future_is_held(const struct future *f, uint32_t word)
+{
+	return (word & FUTURE_STATE) <= INTRO_FUTURE_CANCELLED &&
+	       atomic_load_explicit(&f->executor, memory_order_acquire);
 }
 
 static inline struct future *intro__future(struct intro_future *future)
@@ -178,30 +191,81 @@ static inline struct intro_future *intro__public(struct future *future)
 	return (struct intro_future *)(void *)future;
 }
 
-/*
- * Before a submit: takes hold of a future that is PENDING and was never submitted, else -EINVAL.
- * `as`: FUTURE_LEAVES, as many of them as its readers have.
- */
-static inline int intro__future_hold(struct future *f, struct intro_executor *executor, uint32_t as,
-				     uint32_t pool, uint32_t name)
+/* The submit failed: as before intro__future_hold. */
+void intro__future_unhold(struct future *future);
+
+static inline bool intro__future_may_be_held(const struct future *f)
 {
 	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
 
-	/* held from here on, though nobody is told of it before it has been submitted */
-	do
-		if ((word & FUTURE_STATE) != INTRO_FUTURE_PENDING || (word & FUTURE_HELD))
-			return -EINVAL;
-	while (!atomic_compare_exchange_weak_explicit(&f->word, &word, word | FUTURE_HELD | as,
-						      memory_order_acquire, memory_order_relaxed));
-	f->executor = executor;
+	return (word & FUTURE_STATE) == INTRO_FUTURE_PENDING &&
+	       !atomic_load_explicit(&f->executor, memory_order_relaxed);
+}
+
+/* What it is, and to whom. */
+static inline void intro__future_name(struct future *f, uint8_t leaves, uint32_t pool,
+				      uint32_t name)
+{
 	f->pool = pool;
 	f->name = name;
+	atomic_store_explicit(&f->leaves, leaves, memory_order_relaxed);
 	atomic_store_explicit(&f->task, intro__mark_task(), memory_order_release);
+}
+
+/*
+ * Before a submit: takes hold of a future that is PENDING and was never submitted, else -EINVAL.
+ * No read-modify-write: one thread submits a future, and whoever cancels it meanwhile has it either
+ * CANCELLED before, or as it would be after, in the queue: who takes it out of there looks.
+ */
+static inline int intro__future_hold(struct future *f, struct intro_executor *executor,
+				     uint8_t leaves, uint32_t pool, uint32_t name)
+{
+	if (!intro__future_may_be_held(f))
+		return -EINVAL;
+	intro__future_name(f, leaves, pool, name);
+	atomic_store_explicit(&f->executor, executor, memory_order_release);
 	return 0;
 }
 
-/* The submit failed: as before intro__future_hold. */
-void intro__future_unhold(struct future *future);
+/* The same for one that the submitter itself runs, at once, without a queue: it is RUNNING. */
+static inline int intro__future_hold_running(struct future *f, struct intro_executor *executor,
+					     uint8_t leaves, uint32_t pool, uint32_t name)
+{
+	if (!intro__future_may_be_held(f))
+		return -EINVAL;
+	atomic_store_explicit(&f->executor, executor, memory_order_release);
+	if (!intro__future_leave_pending(f, INTRO_FUTURE_RUNNING)) {
+		intro__future_unhold(f);
+		return -EINVAL;
+	}
+	intro__future_name(f, leaves, pool, name);
+	return 0;
+}
+
+/*
+ * The caller took f out of its cell of a thread pool's queue, or another kind of executor gave it:
+ * it is RUNNING from here on; false: it was cancelled.
+ *
+ * A future in a cell is cancelled there: cancel locks it, then looks whether it is still in the
+ * cell, and leaves it alone where it is not. Here the cell was changed first, then the word is
+ * looked at. Both changes are read-modify-writes with a fence behind, so one of both sees the
+ * other's: either cancel finds the cell empty, or we find the future locked or CANCELLED. So to
+ * begin one takes no read-modify-write of its own.
+ */
+/* As cancel, for who took it out of its cell, and does not begin it. */
+bool intro__future_cancel(struct future *f);
+
+bool intro__future_begin_slowly(struct future *f);
+static inline bool intro__future_begin(struct future *f)
+{
+	if (!atomic_load_explicit(&f->place, memory_order_relaxed))
+		return intro__future_leave_pending(f, INTRO_FUTURE_RUNNING);
+	intro__fence_after_atomic();
+	if (atomic_load_explicit(&f->word, memory_order_acquire) & (FUTURE_STATE | FUTURE_LOCKED))
+		return intro__future_begin_slowly(f);
+	atomic_store_explicit(&f->begun, true, memory_order_release);
+	return true;
+}
 
 /*
  * The calling thread is about to wait for all of these, without a limit of time: runs those of
@@ -243,18 +307,16 @@ int intro__future_end(struct future *future, const struct future_end *end);
  */
 static inline bool intro__future_ends_at_once(const struct future *f)
 {
-	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
-
-	return (word & ~FUTURE_LEAVES) == (FUTURE_HELD | INTRO_FUTURE_RUNNING) && !intro_marks_on();
+	return atomic_load_explicit(&f->word, memory_order_relaxed) <= INTRO_FUTURE_RUNNING &&
+	       !intro_marks_on();
 }
 
 static inline bool intro__future_end_at_once(struct future *f)
 {
-	uint32_t leaves = atomic_load_explicit(&f->word, memory_order_relaxed) & FUTURE_LEAVES;
-	uint32_t word = leaves | FUTURE_HELD | INTRO_FUTURE_RUNNING;
+	uint32_t word = atomic_load_explicit(&f->word, memory_order_relaxed);
 
-	return atomic_compare_exchange_strong_explicit(&f->word, &word,
-						       leaves | INTRO_FUTURE_FINISHED,
+	return word <= INTRO_FUTURE_RUNNING &&
+	       atomic_compare_exchange_strong_explicit(&f->word, &word, INTRO_FUTURE_FINISHED,
 						       memory_order_acq_rel, memory_order_relaxed);
 }
 

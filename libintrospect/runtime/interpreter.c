@@ -196,7 +196,7 @@ struct intro_executor *intro_interpreter_executor_new(struct intro_interpreter *
 		executor->interpreter = interpreter;
 		executor->run = run_locked;
 		/* a worker that waits may hold the lock already */
-		executor->held_as &= FUTURE_SPINS;
+		executor->leaves &= FUTURE_SPINS;
 	}
 	return executor;
 }

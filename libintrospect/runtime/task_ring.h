@@ -67,8 +67,8 @@ static inline enum ring_push intro__task_ring_push(struct ring_queue *queue, str
 		}
 	}
 	__builtin_prefetch(&ring->cell[(turn + 8) & ring->mask], 1);
-	atomic_store_explicit(&f->place, cell, memory_order_release);
 	atomic_store_explicit(&cell->future, f, memory_order_relaxed);
+	atomic_store_explicit(&f->place, cell, memory_order_release);
 	atomic_store_explicit(&cell->turn, turn + 1, memory_order_release);
 	return RING_PUSHED;
 }

@@ -116,7 +116,7 @@ static bool may_look(struct thread_worker *w)
 	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	uint64_t idle = atomic_load_explicit(&pool->idle, memory_order_relaxed);
 
-	if (!(pool->base.held_as & FUTURE_SPINS))
+	if (!(pool->base.leaves & FUTURE_SPINS))
 		return false;
 	while (!w->searching && !IDLE_COUNT(idle, IDLE_SEARCHING))
 		w->searching =
@@ -544,7 +544,7 @@ static struct thread_pool *pool_alloc(const struct intro_executor *base)
 		return NULL;
 	}
 	pool->base = *base;
-	pool->base.held_as |= FUTURE_HELPS | (intro__usable_cpus() > 1 ? FUTURE_SPINS : 0);
+	pool->base.leaves |= FUTURE_HELPS | (intro__usable_cpus() > 1 ? FUTURE_SPINS : 0);
 	pool->serial = 1 + atomic_fetch_add(&pools_made, 1);
 	pool->caller_runs.backlog = base->caller_runs;
 	pool->caller_runs.held.turn = TURN_HELD;

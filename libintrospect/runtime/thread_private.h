@@ -168,7 +168,7 @@ int intro__thread_push_slowly(struct thread_pool *pool, struct ring_queue *queue
 
 static inline bool intro__thread_has_slot(const struct thread_pool *pool)
 {
-	return (pool->base.held_as & FUTURE_GUESTS) && !pool->placement;
+	return (pool->base.leaves & FUTURE_GUESTS) && !pool->placement;
 }
 
 /* false: it is not the only one that waits, or another one came first. */

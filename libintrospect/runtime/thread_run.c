@@ -167,7 +167,7 @@ void intro__seat_run(struct seat *seat, struct future *f)
 	struct intro_executor *executor = seat->executor;
 	struct work work;
 
-	if (!intro__future_leave_pending(f, INTRO_FUTURE_RUNNING)) {
+	if (!intro__future_begin(f)) {
 		intro_future_set_running_or_notify_cancel(intro__public(f));
 		intro__count_cancelled(executor);
 		return;
@@ -257,13 +257,14 @@ static bool may_run(void)
  */
 
 /* f waits in a queue. `in`: the guest that this thread is inside as, to be changed; NULL: none. */
-static void help_with(struct future *f, uint32_t word, struct guest **in)
+static void help_with(struct future *f, struct guest **in)
 {
-	struct thread_pool *pool = intro__thread_pool(f->executor);
+	struct thread_pool *pool =
+		intro__thread_pool(atomic_load_explicit(&f->executor, memory_order_relaxed));
 	struct seat *seat = seat_of(pool);
 	enum taken taken;
 
-	if (!seat && !(word & FUTURE_GUESTS))
+	if (!seat && !(atomic_load_explicit(&f->leaves, memory_order_relaxed) & FUTURE_GUESTS))
 		return;
 	if (!seat) {
 		if (*in)
@@ -287,9 +288,12 @@ static void help_with(struct future *f, uint32_t word, struct guest **in)
 	self.depth--;
 }
 
-static uint32_t word_of(const struct future *f)
+/* Whether f is, or was a moment ago, in the queue of a pool that is helped. */
+static bool waits(const struct future *f)
 {
-	return atomic_load_explicit(&f->word, memory_order_acquire);
+	return intro__future_state(f) == INTRO_FUTURE_PENDING &&
+	       atomic_load_explicit(&f->place, memory_order_acquire) &&
+	       (atomic_load_explicit(&f->leaves, memory_order_relaxed) & FUTURE_HELPS);
 }
 
 __attribute__((flatten)) size_t intro__help(struct intro_future *const *futures, size_t n)
@@ -297,7 +301,6 @@ __attribute__((flatten)) size_t intro__help(struct intro_future *const *futures,
 	struct guest *in = NULL;
 	size_t left = n;
 	struct future *f;
-	uint32_t word;
 
 	if (!may_run())
 		return n;
@@ -306,14 +309,9 @@ __attribute__((flatten)) size_t intro__help(struct intro_future *const *futures,
 		f = intro__future(futures[n]);
 		if (n >= 8)
 			__builtin_prefetch(futures[n - 8], 1);
-		word = word_of(f);
-		if ((word & (FUTURE_STATE | FUTURE_HELPS)) ==
-			    (INTRO_FUTURE_PENDING | FUTURE_HELPS) &&
-		    atomic_load_explicit(&f->place, memory_order_acquire)) {
-			help_with(f, word, &in);
-			word = word_of(f);
-		}
-		if (left == n + 1 && (word & FUTURE_STATE) >= INTRO_FUTURE_CANCELLED_AND_NOTIFIED)
+		if (waits(f))
+			help_with(f, &in);
+		if (left == n + 1 && intro__future_state(f) >= INTRO_FUTURE_CANCELLED_AND_NOTIFIED)
 			left = n;
 	}
 	if (in) {
@@ -331,8 +329,7 @@ static ALWAYS_INLINE int run_at_once(struct seat *seat, struct future *f, uint32
 {
 	struct intro_executor *executor = seat->executor;
 	struct thread_pool *pool = intro__thread_pool(executor);
-	int err = intro__future_hold(f, executor, executor->held_as | INTRO_FUTURE_RUNNING,
-				     executor->pool, name);
+	int err = intro__future_hold_running(f, executor, executor->leaves, executor->pool, name);
 
 	if (err)
 		return err;

@@ -18,9 +18,8 @@
 
 void intro__wait_link(struct future *f, struct wait_node *node)
 {
-	uint32_t was = intro__future_listen(f);
-
-	if (was & FUTURE_SPINS)
+	intro__future_listen(f);
+	if (atomic_load_explicit(&f->leaves, memory_order_relaxed) & FUTURE_SPINS)
 		node->waiter->spins = true;
 	node->next = f->waiters;
 	node->link = &f->waiters;

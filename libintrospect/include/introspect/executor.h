@@ -197,8 +197,9 @@ struct intro_executor *intro_dynamic_executor_new(const struct intro_executor_op
 int intro_executor_maintain(struct intro_executor *executor);
 
 /*
- * Hands `fn(arg, size)` to the pool; `future` is initialised, PENDING and not yet submitted,
- * and stays the caller's memory. A process pool copies the bytes before it returns. 0;
+ * Hands `fn(arg, size)` to the pool; `future` is initialised, PENDING and not yet submitted (nor
+ * being submitted or ended by another thread; one may cancel it or wait for it meanwhile), and
+ * stays the caller's memory. A process pool copies the bytes before it returns. 0;
  * -ESHUTDOWN after shutdown; -EPIPE when the pool is broken; -EINVAL; -ENOMEM; -EAGAIN when there
  * is no thread to run it; process pools: -EMSGSIZE beyond 1 GiB, -ENOENT when workers are spawned
  * and fn is not registered (spawn.h); -EBUSY, or what check_and_reject returned: rejected. Then the
