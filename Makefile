@@ -251,7 +251,7 @@ doc: ## check and render the man pages to build/doc
 # --- the kernel module ------------------------------------------------------------------------
 
 # Kbuild writes next to its sources, so they are copied. The same tree is what DKMS gets.
-KMOD_SRC := $(wildcard kmod/* bpf/syscalls.h libintrospect/include/introspect/abi.h libintrospect/include/introspect/device.h)
+KMOD_SRC := $(wildcard kmod/* bpf/drift.h bpf/syscalls.h libintrospect/include/introspect/abi.h libintrospect/include/introspect/device.h)
 # $(call vm-headers,vm): those of the kernel in build/vm, or in build/vm-newer
 vm-headers = $(CURDIR)/build/$(1)/headers/usr/src/linux-headers-$(shell cat build/$(1)/release 2>/dev/null)
 # whose headers: this machine's kernel's, else those of the virtual machine

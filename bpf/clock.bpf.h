@@ -14,45 +14,63 @@
  * was woken onto its CPU: its switch has the time of that wake-up, as its CPU time has.
  */
 
-/* For so long, by the run queue's clock, a distance holds. */
-#define CLOCK_SYNC_NS 1000000
-/* CLOCK_MONOTONIC is slewed by at most 500 ppm against the hardware: 1 part in 2 048. */
-#define CLOCK_SLEW_SHIFT 11
-
-/*
- * The distance measured here is too long by the time since schedule() read its clock, most often a
- * fifth of a microsecond, but long when the hypervisor ran somebody else in between. So a shorter
- * one is taken at once, a longer one only as far as the clocks can have drifted apart.
- */
-static __always_inline __u64 clock_sync(struct intro_ring *ring, struct task_struct *prev)
+static __always_inline void clock_sync(struct intro_ring *ring, struct task_struct *prev)
 {
 	struct rq *rq = prev->se.cfs_rq->rq;
-	__u64 clock = rq->clock, now = bpf_ktime_get_ns(), offset = now - clock;
-	__u64 drift = (clock - ring->clock_synced) >> CLOCK_SLEW_SHIFT;
+	__u64 clock = rq->clock;
 
-	if (ring->clock_synced && (__s64)(offset - ring->clock_offset) > (__s64)drift)
-		offset = ring->clock_offset + drift;
+	ring->clock_offset = clock_offset_next(ring->clock_offset, ring->clock_synced,
+					       bpf_ktime_get_ns() - clock, clock);
 	ring->run_queue = (__u64)rq;
-	ring->clock_offset = offset;
 	ring->clock_synced = clock;
-	return now;
 }
 
-/* ns, CLOCK_MONOTONIC; 0: only after clock_sync. asleep: prev leaves because it waits for
- * something. */
-static __always_inline __u64 clock_of_switch(struct intro_ring *ring, struct task_struct *prev,
-					     bool asleep)
+/* Once there was a clock_sync. */
+static __always_inline struct rq *clock_queue(struct intro_ring *ring, struct task_struct *prev)
 {
+	return bpf_rdonly_cast ? read_as(struct rq, ring->run_queue) : prev->se.cfs_rq->rq;
+}
+
+/*
+ * ns, CLOCK_MONOTONIC; 0: only after clock_sync. asleep: prev leaves because it waits for
+ * something. Before a CPU goes idle the scheduler looks for work on others, and reads the clock
+ * once more; that is charged to nobody, and to prev here neither.
+ */
+static __always_inline __u64 clock_of_switch(struct intro_ring *ring, struct task_struct *prev,
+					     struct task_struct *next, bool asleep)
+{
+	struct rq *rq;
 	__u64 clock;
 
 	/* the member is there with CONFIG_FAIR_GROUP_SCHED */
 	if (!asleep || !bpf_core_field_exists(prev->se.cfs_rq))
 		return bpf_ktime_get_ns();
-	clock = bpf_rdonly_cast ? read_as(struct rq, ring->run_queue)->clock
-				: prev->se.cfs_rq->rq->clock;
+	rq = clock_queue(ring, prev);
+	clock = rq->clock;
 	if (unlikely(clock - ring->clock_synced >= CLOCK_SYNC_NS))
 		return 0;
-	return clock + ring->clock_offset;
+	clock += ring->clock_offset; /* before the first clock_sync both are 0 */
+	if (!next->pid && likely(clock))
+		clock -= rq->clock_task - prev->se.exec_start;
+	return clock;
+}
+
+/*
+ * How long before ts, the real time of this switch, the scheduler began to charge next: since it
+ * last read the run queue's clock. (It charges by clock_task, which runs with that one, but for
+ * interrupts and what the hypervisor stole where the kernel takes these out.) Nothing is compared
+ * here, as the distance measured would hold what is asked for; what the clocks drift apart in a
+ * long idle time the reader bounds by next's wake-up.
+ */
+static __always_inline __u64 clock_early(struct intro_ring *ring, struct task_struct *prev,
+					 __u64 ts)
+{
+	__u64 offset = ring->clock_offset, early;
+
+	if (!offset || !bpf_core_field_exists(prev->se.cfs_rq))
+		return 0;
+	early = ts - (clock_queue(ring, prev)->clock + offset);
+	return early < ts ? early : 0;
 }
 
 #endif

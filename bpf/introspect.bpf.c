@@ -12,6 +12,7 @@
 #include "ring.bpf.h"
 #include "target.bpf.h"
 #include "syscalls.h"
+#include "drift.h"
 #include "asleep.bpf.h"
 #include "task.bpf.h"
 #include "clock.bpf.h"

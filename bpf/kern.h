@@ -47,7 +47,9 @@ struct signal_struct {
 };
 
 struct rq {
-	__u64 clock; /* ns; not CLOCK_MONOTONIC */
+	/* ns; not CLOCK_MONOTONIC. By clock_task threads are charged: it may leave out
+	 * interrupts, and what the hypervisor stole */
+	__u64 clock, clock_task;
 };
 
 struct cfs_rq {
@@ -55,6 +57,7 @@ struct cfs_rq {
 };
 
 struct sched_entity {
+	__u64 exec_start; /* by clock_task: charged up to then */
 	__u64 sum_exec_runtime;
 	__u64 prev_sum_exec_runtime; /* when it got the CPU */
 	struct cfs_rq *cfs_rq;	     /* with CONFIG_FAIR_GROUP_SCHED */

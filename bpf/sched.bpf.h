@@ -110,8 +110,10 @@ static __noinline __u64 switch_prepare(struct intro_ring *ring, __u64 ts, struct
 	__u32 cpu = bpf_get_smp_processor_id(), prev_tid = prev->pid;
 	__u64 running = ring->running;
 
-	if (!ts)
-		ts = clock_sync(ring, prev);
+	if (!ts) {
+		clock_sync(ring, prev);
+		ts = clock_of_switch(ring, prev, next, true);
+	}
 	if (running != prev_tid + 1ull && running && prev_tid)
 		switch_missed(ring, ts, cpu, prev);
 	ring->running = next->pid + 1ull;
@@ -169,7 +171,7 @@ int on_switch(__u64 *ctx)
 		ring->running = (__u32)SWITCH_NEXT(ctx)->pid + 1ull;
 		return 0;
 	}
-	ts = clock_of_switch(ring, prev, state && prev->pid);
+	ts = clock_of_switch(ring, prev, SWITCH_NEXT(ctx), state && prev->pid);
 	if (unlikely(!switch_is_plain(ring, ts, prev->pid, SWITCH_NEXT(ctx)->pid, state))) {
 		ts = switch_prepare(ring, ts, prev, SWITCH_NEXT(ctx));
 		if (!ts)
@@ -179,7 +181,7 @@ int on_switch(__u64 *ctx)
 	rec_head(&rec->rec, ts, INTRO_KIND_SWITCH, 1, bpf_get_smp_processor_id(), prev->pid);
 	rec->next_tid = SWITCH_NEXT(ctx)->pid;
 	ring->running = (__u32)SWITCH_NEXT(ctx)->pid + 1ull;
-	rec->arg0 = 0;
+	rec->arg0 = state ? 0 : clock_early(ring, prev, ts);
 	if (state)
 		why = asleep_state(state) | asleep_why(prev, &rec->arg0);
 	else if (SWITCH_PREEMPT(ctx))

@@ -68,6 +68,16 @@ static inline bool task_is_on_cpu(struct task_struct *task)
 #define task_sched_info(task, member) 0
 #endif
 
+/*
+ * Whether tasks are charged by the run queue's clock: up to se.exec_start. Elsewhere interrupts, or
+ * what a hypervisor stole, are taken out, and what is left is no time.
+ */
+#if defined(CONFIG_IRQ_TIME_ACCOUNTING) || defined(CONFIG_PARAVIRT_TIME_ACCOUNTING)
+#define TASKS_ARE_CHARGED_ALL 0
+#else
+#define TASKS_ARE_CHARGED_ALL 1
+#endif
+
 /* What a thread entered the kernel with. */
 #if defined(CONFIG_X86_64)
 #define regs_sysnr(regs) ((regs)->orig_ax)

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * sched.c - on_switch runs a million times a second on a busy machine: everything in it that is not
- * needed each time is out of line. What is recorded, and when, is as bpf/sched.bpf.h has it; only
- * the time of a switch is always read from the clock, as a module cannot see the run queue's.
+ * needed each time is out of line. What is recorded, and when, is as bpf/sched.bpf.h has it.
  */
-#include <linux/ktime.h>
-
 #include "asleep.h"
+#include "clock.h"
 #include "place.h"
 #include "sched.h"
 #include "task.h"
@@ -183,7 +181,7 @@ void on_switch(void *data, bool preempt, struct task_struct *prev, struct task_s
 		writer->switched = 0;
 		return;
 	}
-	ts = ktime_get_mono_fast_ns();
+	ts = clock_of_switch(writer, prev, prev_state && prev_tid);
 	if (unlikely(!switch_is_plain(session, writer, prev_tid, next_tid, prev_state)) &&
 	    !switch_prepare(session, writer, ts, cpu, prev, next))
 		ts = 0;
@@ -194,10 +192,13 @@ void on_switch(void *data, bool preempt, struct task_struct *prev, struct task_s
 	if (prev_state) {
 		asleep_why(prev, task_pt_regs(prev), &why);
 		prev_state = asleep_state(prev_state);
-	} else if (preempt) {
-		why.flags = INTRO_SWITCH_PREEMPT;
 	} else {
-		asleep_yielded(prev, &why);
+		why.arg0 = clock_early(writer, next, ts);
+		writer->switched -= why.arg0;
+		if (preempt)
+			why.flags = INTRO_SWITCH_PREEMPT;
+		else
+			asleep_yielded(prev, &why);
 	}
 	rec = ring_at(session, writer, writer->head);
 	rec_head(&rec->rec, ts, INTRO_KIND_SWITCH, 1, cpu, prev_tid);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * story FILE: of a trace, a line each: switches: s cpu ts prev next state system-call arg0 arg1;
+ * story FILE: of a trace, a line each: switches: s cpu ts prev next state system-call arg0 arg1 (of
+ * sleepers: else arg0 is a time);
  * wake-ups: w cpu ts woken waker; births and deaths: f, x cpu ts tid; pages: p cpu ts tid what node
  * pages; what NUMA balancing decided: n cpu ts tid decision from to other. story KERNEL MARKS OUT:
  * a trace with the kernel's records of one and the marks of the other.
@@ -23,7 +24,8 @@ static void print(const struct intro_rec *rec)
 
 	if (rec->kind == INTRO_KIND_SWITCH)
 		printf("s %u %llu %u %u %#x %d %#llx %#x\n", rec->cpu, rec->ts, rec->tid,
-		       s->next_tid, s->state, s->sysnr, s->arg0, s->arg1);
+		       s->next_tid, s->state, s->sysnr, s->state & INTRO_OFF_MASK ? s->arg0 : 0,
+		       s->arg1);
 	else if (rec->kind == INTRO_KIND_WAKING || rec->kind == INTRO_KIND_WAKEUP_NEW)
 		printf("w %u %llu %u %u\n", rec->cpu, rec->ts, rec->tid, w->waker_tid);
 	else if (rec->kind == INTRO_KIND_FORK || rec->kind == INTRO_KIND_EXIT)

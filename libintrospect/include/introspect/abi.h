@@ -119,7 +119,14 @@ struct intro_rec_switch {
 	/* The system call that prev sleeps in (when RUNNABLE: sched_yield or none), or
 	 * INTRO_SYS_NONE */
 	__s16 sysnr;
-	__u64 arg0; /* its first argument */
+	/*
+	 * Its first argument. When prev is RUNNABLE, the idle task too, and not LATE: how long
+	 * before ts the scheduler began to charge next, and ended charging prev, as it last read
+	 * its clock then (for a wake-up that wanted this CPU); ns; 0: at ts, or not known, as in
+	 * old traces. Of a thread that was idle long the reader trusts it no further than its
+	 * wake-up: two clocks have drifted apart. When prev sleeps, ts is when it was last charged.
+	 */
+	__u64 arg0;
 };
 
 /*
