@@ -167,6 +167,8 @@ struct json_object *json_task(const struct intro_task *task, const char *pool_na
 	add_u64(object, "done_ns", task->done_ns);
 	add_u64(object, "wall_ns", intro_ledger_total(&task->ledger));
 	add_ledger(object, &task->ledger);
+	add_u64(object, "cpu_ns",
+		intro_cpu_ns(task->ledger.account[INTRO_RUNNING], task->early_ns));
 	add_u64(object, "switches", (uint64_t)task->voluntary + task->involuntary);
 	add_u64(object, "voluntary", task->voluntary);
 	add_u64(object, "involuntary", task->involuntary);
@@ -194,6 +196,8 @@ struct json_object *json_thread(const struct intro_thread *thread)
 	for (int i = 0; i < INTRO_STATES; i++)
 		add_u64(part, states[i], thread->states_ns[i]);
 	json_object_object_add(object, "states_ns", part);
+	add_u64(object, "cpu_ns",
+		intro_cpu_ns(thread->states_ns[INTRO_STATE_RUNNING], thread->early_ns));
 	part = json_object_new_object();
 	add_u64(part, "voluntary", thread->voluntary);
 	add_u64(part, "involuntary", thread->involuntary);
@@ -251,6 +255,7 @@ static struct json_object *pool_object(const struct intro_report_pool *pool)
 	add_u64(part, "sum", pool->wall.sum);
 	json_object_object_add(object, "wall_ns", part);
 	add_ledger(object, &pool->ledger);
+	add_u64(object, "cpu_ns", pool->cpu_ns);
 	if (pool->placement)
 		json_object_object_add(object, "numa", json_placement(pool->placement));
 	return object;

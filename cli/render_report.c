@@ -12,6 +12,8 @@
 #define POOLS_SHOWN 8
 #define WORKERS_SHOWN 16
 #define OTHERS_SHOWN 8
+/* A difference between clocks that may be worth a line. */
+#define CPU_APART_NS 1000000
 
 static const char *const account_titles[INTRO_ACCOUNTS] = {
 	[INTRO_QUEUED] = "queued",	 [INTRO_RUNNING] = "running",
@@ -242,6 +244,20 @@ static void print_ledger(const struct render *render, const struct intro_ledger 
 	}
 }
 
+/* Who compares with another tool shall not wonder; what is less than a column is worth is left out.
+ */
+static void print_cpu(const struct render *render, const struct intro_report_pool *pool)
+{
+	uint64_t running = pool->ledger.account[INTRO_RUNNING], cpu = pool->cpu_ns;
+	uint64_t apart = cpu > running ? cpu - running : running - cpu;
+
+	if (apart > running / 20 && apart > CPU_APART_NS)
+		fprintf(render->out,
+			"  CPU clocks (top, getrusage) say %s for the %s running: they begin at "
+			"wake-ups.\n",
+			text_ns(cpu).s, text_ns(running).s);
+}
+
 /* --- its workers ----------------------------------------------------------------------------- */
 
 static const struct table_column worker_columns[] = {
@@ -334,6 +350,7 @@ static void print_pools(const struct render *render, const struct intro_report *
 	for (size_t i = 0; i < shown; i++) {
 		print_pool_head(render, &report->pools[i], &report->trace);
 		print_ledger(render, &report->pools[i].ledger);
+		print_cpu(render, &report->pools[i]);
 		print_workers(render, report, &report->pools[i], all);
 	}
 	if (shown < report->pools_n)

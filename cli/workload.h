@@ -145,6 +145,9 @@ struct truth {
 	uint32_t parts; /* calls that make up the task: items of a chunk; 0: it did not run */
 	uint64_t start_ns, end_ns;
 	uint64_t cpu_ns;
+	/* The CPU clock was read at moments of the first and last parts of [start_ns, end_ns]
+	 * which are this long together. */
+	uint64_t reading_ns;
 	uint64_t slept_ns, sleep_asked_ns;
 	uint64_t lock_wait_ns;
 	uint64_t voluntary, involuntary, minor_faults, major_faults;

@@ -211,9 +211,11 @@ static void switch_in(struct intro_replay *replay, struct cpu *cpu,
 static void on_switch(struct intro_replay *replay, const struct intro_rec_switch *sw)
 {
 	struct cpu *cpu = intro__cpu(replay, sw->rec.cpu);
+	uint64_t early;
 
 	if (!cpu)
 		return;
+	early = intro__early_of(replay, cpu, sw);
 	/* who had it until now is known only if that is who leaves it now */
 	if (cpu->waiters_n && cpu->current && cpu->current->tid == sw->rec.tid)
 		intro__queue_settle_all(replay, cpu);
@@ -224,6 +226,8 @@ static void on_switch(struct intro_replay *replay, const struct intro_rec_switch
 		evict(replay, cpu);
 	if (sw->next_tid)
 		switch_in(replay, cpu, sw);
+	if (early)
+		intro__early_book(replay, sw, early);
 	cpu->last_switch = replay->now;
 }
 

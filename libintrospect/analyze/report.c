@@ -20,6 +20,7 @@ struct sums {
 	uint32_t id;
 	char name[INTRO_DEF_BYTES + 8];
 	struct intro_ledger ledger;
+	uint64_t cpu_ns;
 	struct intro__histogram wall;
 	struct intro_placement *placement;
 	bool listed; /* the replay told of it: it is in the report */
@@ -143,6 +144,7 @@ static void on_task(void *ctx, const struct intro_task *task)
 	if (!sums)
 		return;
 	intro_ledger_add(&sums->ledger, &task->ledger);
+	sums->cpu_ns += intro_cpu_ns(task->ledger.account[INTRO_RUNNING], task->early_ns);
 	if (task->placement)
 		intro_placement_add(sums->placement, task->placement);
 	if (intro__histogram_add(&sums->wall, task->done_ns - task->submit_ns))
@@ -162,6 +164,7 @@ static void fold(struct build *build, const struct intro_thread *thread)
 		others->states_ns[i] += thread->states_ns[i];
 		others->idle_ns[i] += thread->idle_ns[i];
 	}
+	others->early_ns += thread->early_ns;
 	others->voluntary += thread->voluntary;
 	others->involuntary += thread->involuntary;
 	others->migrations += thread->migrations;
@@ -266,6 +269,7 @@ static void fill_pool(struct intro_report_pool *pool, struct sums *sums)
 	pool->pool = sums->pool;
 	memcpy(pool->name, sums->name, sizeof(pool->name));
 	pool->ledger = sums->ledger;
+	pool->cpu_ns = sums->cpu_ns;
 	pool->placement = sums->placement;
 	sums->placement = NULL;
 	intro__histogram_quantiles(&sums->wall, &pool->wall);

@@ -11,6 +11,7 @@
  *   thread_end.c  a thread leaves: its tasks, its pool, who is told
  *   fibers.c      tasks that leave their thread and go on later
  *   tasks.c       the life of a task and its ledger
+ *   early.c       what the kernel's CPU clocks charge to whom
  *   book.c        booking: intervals of threads to states and tasks; lost records
  *   holders.c     who has the CPU that a runnable thread wants
  *   pools.c       pools, and the integrals that split `queued`
@@ -89,6 +90,8 @@ struct task {
 	uint64_t gaps_at_submit;	 /* gaps in marks so far */
 	uint64_t queued[QUEUED_CAUSES];	 /* ns by enum intro_cause QUEUED_* */
 	uint64_t before_ns;		 /* submit -> start when that is not known */
+	uint64_t entered;		 /* when it came to its worker, the last time */
+	int64_t early_ns;		 /* of intro_task */
 	uint32_t worker_tid;
 	struct thread *worker; /* while it runs */
 	/* While it is on a worker: less what the worker had when it came. */
@@ -146,6 +149,7 @@ struct thread {
 	uint64_t first, events;
 	uint64_t states_ns[INTRO_STATES], idle_ns[INTRO_STATES];
 	uint64_t voluntary, involuntary, runs, wakeups, tasks;
+	int64_t early_ns; /* of intro_thread */
 	struct intro_placement *placement;
 	uint64_t exec_begin, wait_begin; /* of the begin snapshot */
 	bool has_begin;
@@ -253,6 +257,14 @@ void intro__thread_rename_tid(struct intro_replay *replay, struct thread *thread
 
 /* thread_end.c: its tasks are lost, the sink has it, it is freed. It is booked up to now. */
 void intro__thread_end(struct intro_replay *replay, struct thread *thread, bool alive);
+
+/* early.c */
+/* By how much next is charged early, as far as it can be true; before anything is done. */
+uint64_t intro__early_of(struct intro_replay *replay, const struct cpu *cpu,
+			 const struct intro_rec_switch *sw);
+/* From prev to next, when both are known. */
+void intro__early_book(struct intro_replay *replay, const struct intro_rec_switch *sw,
+		       uint64_t early);
 
 /* book.c */
 void intro__book(struct thread *thread, uint64_t until, enum intro_state state, uint16_t cause,

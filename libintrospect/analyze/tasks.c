@@ -270,6 +270,7 @@ static void finalize(struct intro_replay *replay, struct task *task, uint64_t do
 		.done_ns = done,
 		.voluntary = (uint32_t)task->voluntary,
 		.involuntary = (uint32_t)task->involuntary,
+		.early_ns = task->early_ns,
 		.migrations =
 			task->placement ? (uint32_t)intro_placement_moved(task->placement) : 0,
 		.placement = task->placement,
@@ -311,6 +312,7 @@ bool intro__task_enter(struct intro_replay *replay, struct task *task, struct th
 		intro__pool_busy(replay, thread, true);
 	thread->work->stack[thread->work->depth++] = task;
 	task->worker = thread;
+	task->entered = replay->now;
 	task->voluntary -= thread->voluntary;
 	task->involuntary -= thread->involuntary;
 	intro_placement_subtract(task->placement, thread->placement);

@@ -30,6 +30,7 @@ static void emit(struct intro_replay *replay, const struct thread *thread, bool 
 		.last_ns = thread->since,
 		.voluntary = thread->voluntary,
 		.involuntary = thread->involuntary,
+		.early_ns = thread->early_ns,
 		.migrations = intro_placement_moved(thread->placement),
 		.placement = thread->placement,
 		.runs = thread->runs,

@@ -84,21 +84,21 @@ TASK = {
                               "unseen"),
     "submit_ns": is_count, "start_ns": is_count, "end_ns": is_count, "wall_ns": is_count,
     "ledger": LEDGER, "blocked": is_map, "queued": is_map, "runnable": is_map,
-    "switches": is_count, "migrations": is_count,
+    "cpu_ns": is_count, "switches": is_count, "migrations": is_count,
 }
 TRACE = {"duration_ns": is_count, "events": is_count, "lost": is_count, "source": str,
          "kernel": str, "cpus": is_count, "nodes": is_count, "command": str}
 POOL = {
     "id": is_count, "name": str, "kind": lambda k: k in ("thread", "process", "own", "marked"),
     "workers": list, "submitted": is_count, "finished": is_count, "failed": is_count,
-    "cancelled": is_count, "ledger": LEDGER,
+    "cancelled": is_count, "ledger": LEDGER, "cpu_ns": is_count,
     "wall_ns": {q: is_count for q in ("p50", "p90", "p99", "max", "sum")},
 }
 THREAD = {
     "tid": is_count, "pid": is_count, "ppid": is_count, "name": str, "migrations": is_count,
     "states_ns": {s: is_count for s in ("new", "runnable", "running", "blocked", "dead",
                                         "unknown")},
-    "switches": {"voluntary": is_count, "involuntary": is_count},
+    "cpu_ns": is_count, "switches": {"voluntary": is_count, "involuntary": is_count},
 }
 
 

@@ -105,6 +105,8 @@ static bool read_off(struct words *words, uint8_t *state, uint8_t *arg1, int16_t
 		return false;
 	if (take(words, "kthread"))
 		*state |= INTRO_SWITCH_KTHREAD;
+	if (take(words, "early"))
+		*arg0 = next_number(words);
 	if (words->at == words->n)
 		return true;
 	*sysnr = (int16_t)syscall_number(next(words));
@@ -526,6 +528,8 @@ void golden_render_task(const struct intro_task *task, char *line, size_t size)
 	say(line, size, " pool:%u name:%s voluntary:%u involuntary:%u migrations:%u", task->pool,
 	    task->name, task->voluntary, task->involuntary, task->migrations);
 	say_placement(task->placement, line, size);
+	if (task->early_ns)
+		say(line, size, " early=%" PRId64, task->early_ns);
 	if (task->ledger.account[INTRO_RUNNING])
 		say(line, size, " running=%" PRIu64, task->ledger.account[INTRO_RUNNING]);
 	for (uint32_t i = 0; i < task->ledger.splits; i++)
@@ -549,6 +553,8 @@ void golden_render_thread(const struct intro_thread *thread, char *line, size_t 
 	say(line, size, " pool:%u worker:%u tasks:%" PRIu64 " %s", thread->pool, thread->worker,
 	    thread->tasks, thread->target ? "target" : "bystander");
 	say_placement(thread->placement, line, size);
+	if (thread->early_ns)
+		say(line, size, " early=%" PRId64, thread->early_ns);
 	for (int i = 0; i < INTRO_STATES; i++)
 		say(line, size, " idle-%s:%" PRIu64, states[i], thread->idle_ns[i]);
 	for (int i = 0; i < INTRO_STATES; i++)
@@ -577,6 +583,7 @@ void golden_render_totals(const struct intro_replay_totals *totals, char *line, 
 	    totals->strange, totals->lost, totals->records);
 	say(line, size, " begin:%" PRIu64 " end:%" PRIu64 " dropped:%" PRIu64, totals->begin_ns,
 	    totals->end_ns, totals->dropped_tasks);
+	say(line, size, " idle-early:%" PRId64, totals->idle_early_ns);
 }
 
 static bool has_word(const struct words *words, const char *word)

@@ -19,7 +19,8 @@ struct worker {
 	int cpu;
 	int last_run; /* CPU it ran on last */
 	bool moved;
-	size_t task; /* 0 none */
+	size_t task;	/* 0 none */
+	uint64_t since; /* it wants a CPU */
 	uint32_t migrations, voluntary, involuntary;
 };
 
@@ -27,7 +28,8 @@ struct machine {
 	struct sim *sim;
 	struct worker worker[SIM_WORKERS];
 	int on[SIM_CPUS]; /* worker or NOBODY */
-	size_t next;	  /* oldest task not started */
+	uint64_t switched[SIM_CPUS];
+	size_t next; /* oldest task not started */
 	uint64_t now, random;
 	uint64_t gap_until[SIM_CPUS]; /* until then records of a CPU are lost */
 	bool losses, mark_losses;
@@ -115,6 +117,30 @@ static uint32_t tid_on(const struct machine *machine, int cpu)
 	return machine->on[cpu] == NOBODY ? 0 : sim_tid((unsigned)machine->on[cpu]);
 }
 
+/* By how much whom the CPU goes to is charged early, at the cost of `prev`; it is counted. */
+static uint64_t charge(struct machine *machine, int cpu, int prev)
+{
+	struct sim *sim = machine->sim;
+	int next = machine->on[cpu];
+	uint64_t early = machine->now - machine->switched[cpu], run;
+
+	if (next != NOBODY && machine->now - machine->worker[next].since < early)
+		early = machine->now - machine->worker[next].since;
+	early = machine->now * 0x9e3779b97f4a7c15ull % (early + 1);
+	if (prev != NOBODY) {
+		struct sim_truth *truth = &sim->truth[machine->worker[prev].task];
+
+		run = machine->now - truth->start;
+		sim->worker[prev].early -= (int64_t)early;
+		truth->early -= (int64_t)(run < early ? run : early);
+	}
+	if (next != NOBODY) {
+		sim->worker[next].early += (int64_t)early;
+		sim->truth[machine->worker[next].task].early += (int64_t)early;
+	}
+	return early;
+}
+
 static void emit_switch(struct machine *machine, int cpu, uint32_t prev, uint8_t state,
 			unsigned why)
 {
@@ -126,9 +152,11 @@ static void emit_switch(struct machine *machine, int cpu, uint32_t prev, uint8_t
 		sw.sysnr = calls[why].sysnr;
 		sw.arg1 = calls[why].arg1;
 		sw.arg0 = 0x1000 + why;
-	} else if (why == 2) {
-		sw.sysnr = __NR_sched_yield;
+	} else {
+		sw.sysnr = why == 2 ? __NR_sched_yield : INTRO_SYS_NONE;
+		sw.arg0 = charge(machine, cpu, prev ? (int)(prev - sim_tid(0)) : NOBODY);
 	}
+	machine->switched[cpu] = machine->now;
 	emit(machine, cpu, &sw, INTRO_KIND_SWITCH, 1, prev);
 }
 
@@ -198,6 +226,7 @@ static void leave_cpu(struct machine *machine, int cpu)
 	if (how < 3) { /* preempted, gives way */
 		worker->why = how == 2 ? 2 : 0;
 		worker->involuntary++;
+		worker->since = machine->now;
 		choose(machine, cpu);
 		worker->doing = WAITS;
 		emit_switch(machine, cpu, sim_tid(i), how ? 0 : INTRO_SWITCH_PREEMPT, worker->why);
@@ -207,6 +236,7 @@ static void leave_cpu(struct machine *machine, int cpu)
 	if (how == 3 && !machine->losses) { /* woken before it left: it never sleeps */
 		emit_waking(machine, SUBMITTER_CPU, i);
 		worker->why = 1;
+		worker->since = machine->now;
 		choose(machine, cpu);
 		worker->doing = WAITS;
 		emit_switch(machine, cpu, sim_tid(i), INTRO_OFF_SLEEP, pick(machine, 4));
@@ -232,6 +262,7 @@ static void wake(struct machine *machine, unsigned i)
 
 	emit_waking(machine, (int)pick(machine, SIM_CPUS), i);
 	worker->doing = WAITS;
+	worker->since = machine->now;
 	worker->why = 1;
 	if (pick(machine, 3))
 		return;
@@ -404,6 +435,8 @@ void sim_run(struct sim *sim, const struct sim_options *options, sim_push_fn pus
 
 	memset(sim, 0, sizeof(*sim));
 	sim->begin = machine.now;
+	for (int cpu = 0; cpu < SIM_CPUS; cpu++)
+		machine.switched[cpu] = machine.now;
 	begin(&machine);
 	for (unsigned i = 0; i < options->steps; i++) {
 		pass(&machine, 1 + pick(&machine, 500));

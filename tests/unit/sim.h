@@ -26,10 +26,12 @@ struct sim_truth {
 	uint64_t runnable[3]; /* preempted, woken, yielded */
 	uint64_t held[2];     /* nobody, the pool */
 	uint32_t migrations, voluntary, involuntary;
+	int64_t early;
 };
 
 struct sim_worker_truth {
 	uint64_t states[INTRO_STATES];
+	int64_t early;
 };
 
 struct sim_options {

@@ -286,6 +286,7 @@ static void fill_sample(struct sample *sample, uint64_t n, char *name)
 			i + 1, pool->name, INTRO_POOL_PROCESS, 1, 0, n, n, n, n, n, n, n, n};
 		pool->wall = (struct intro_quantiles){n, n, n, n, n};
 		pool->ledger = sample->ledger;
+		pool->cpu_ns = i ? 0 : n;
 		pool->parallelism = (double)n;
 		pool->worker_tids = sample->tids;
 		strncpy(slow->name, name, sizeof(slow->name) - 1);
@@ -293,6 +294,7 @@ static void fill_sample(struct sample *sample, uint64_t n, char *name)
 						 .pool = i + 1,
 						 .worker_tid = (uint32_t)n,
 						 .name = slow->name,
+						 .early_ns = -1234,
 						 .status = INTRO_TASK_CANCELLED,
 						 .ledger = sample->ledger};
 	}
@@ -356,7 +358,14 @@ static void test_report_says(void **state)
 	assert_non_null(strstr(text, "POOL resize   1 thread "));
 	assert_non_null(strstr(text, "every worker busy 7.1"));
 	assert_non_null(strstr(text, "4.81 s"));
+	assert_non_null(
+		strstr(text, "CPU clocks (top, getrusage) say 4.81 s for the 601 ms running"));
 	assert_non_null(strstr(text, "The end of the trace is missing."));
+	free(text);
+	/* a millisecond is not worth the line */
+	sample.pools[0].cpu_ns = sample.ledger.account[INTRO_RUNNING] - 1000000;
+	print_all(&sample.report, true, &text);
+	assert_null(strstr(text, "CPU clocks"));
 	free(text);
 	/* Without a pool there is a word on how to get one. */
 	sample.report.pools_n = 0;
@@ -470,6 +479,11 @@ static void test_json_task(void **state)
 	assert_int_equal(json_object_get_uint64(part), intro_ledger_total(&sample.ledger));
 	assert_true(json_object_object_get_ex(again, "queued", &part));
 	assert_int_equal(sum_of(part), 2000);
+	/* it ran for 2000, and was charged 1234 less; of less than nothing there is none */
+	assert_true(json_object_object_get_ex(again, "cpu_ns", &part));
+	assert_int_equal(json_object_get_uint64(part), 766);
+	assert_int_equal(intro_cpu_ns(1000, -1234), 0);
+	assert_int_equal(intro_cpu_ns(1000, 1234), 2234);
 	json_object_put(object);
 	json_object_put(again);
 }

@@ -55,6 +55,7 @@ static struct intro_replay_totals play(const struct tape *tape,
 struct compare {
 	const struct sim *sim;
 	size_t tasks, threads;
+	int64_t early; /* of all threads */
 	bool exact;
 	uint64_t known, unknown;
 };
@@ -123,6 +124,7 @@ static void compare_task(void *ctx, const struct intro_task *task)
 		assert_int_equal(task->involuntary, truth->involuntary);
 		assert_int_equal(task->migrations, truth->migrations);
 	}
+	assert_true(task->early_ns == truth->early);
 }
 
 static void compare_thread(void *ctx, const struct intro_thread *thread)
@@ -132,12 +134,15 @@ static void compare_thread(void *ctx, const struct intro_thread *thread)
 
 	check_thread(thread);
 	compare->threads++;
+	compare->early += thread->early_ns;
 	if (i >= SIM_WORKERS)
 		return;
 	for (int state = 0; state < INTRO_STATES; state++)
 		if (state != INTRO_STATE_UNKNOWN)
 			assert_booked(compare, thread->states_ns[state],
 				      compare->sim->worker[i].states[state]);
+	if (compare->exact)
+		assert_true(thread->early_ns == compare->sim->worker[i].early);
 }
 
 /* With lost marks: where a task was is not always known, but what is booked happened to it. */
@@ -167,6 +172,7 @@ static void run_sim_marks(unsigned seed, bool losses)
 	struct intro_replay_sink sink = {
 		.ctx = &compare, .task = compare_marked_task, .thread = compare_thread};
 	struct intro_replay_options options = {.size = sizeof(options)};
+	struct intro_replay_totals totals;
 
 	assert_non_null(sim);
 	sim_run(sim,
@@ -175,7 +181,8 @@ static void run_sim_marks(unsigned seed, bool losses)
 		keep, &tape);
 	options.begin_ns = sim->begin;
 	options.end_ns = sim->end;
-	play(&tape, &options, &sink);
+	totals = play(&tape, &options, &sink);
+	assert_true(compare.early + totals.idle_early_ns == 0);
 	assert_true(sim->lost_marks > 0);
 	assert_true(compare.tasks > sim->tasks / 2);
 	assert_true(compare.unknown > 0 && compare.known > compare.unknown / 20);
@@ -202,6 +209,7 @@ static void run_sim(unsigned seed, unsigned steps, bool losses)
 	assert_int_equal(compare.tasks, sim->tasks);
 	assert_int_equal(compare.threads, SIM_WORKERS + 1);
 	assert_int_equal(totals.strange, 0);
+	assert_true(totals.idle_early_ns && compare.early + totals.idle_early_ns == 0);
 	assert_int_equal(totals.lost, sim->lost);
 	/* a test of losses in which all is unknown, or nothing, says nothing */
 	if (losses)
@@ -282,7 +290,8 @@ static void fill_wild(union golden_record *record, uint64_t *now)
 
 struct wild {
 	size_t tasks, threads;
-	FILE *out; /* NULL: only check */
+	int64_t early; /* of all threads */
+	FILE *out;     /* NULL: only check */
 };
 
 static void wild_task(void *ctx, const struct intro_task *task)
@@ -305,6 +314,7 @@ static void wild_thread(void *ctx, const struct intro_thread *thread)
 
 	check_thread(thread);
 	wild->threads++;
+	wild->early += thread->early_ns;
 	if (!wild->out)
 		return;
 	golden_render_thread(thread, line, sizeof(line));
@@ -343,6 +353,7 @@ static void test_wild(void **state)
 			.ctx = &wild, .task = wild_task, .thread = wild_thread, .pool = wild_pool};
 		struct intro_replay_options options = {
 			.size = sizeof(options), .max_tasks = 50, .max_threads = 40};
+		struct intro_replay_totals totals;
 		struct tape tape;
 
 		if (seed % 2)
@@ -350,7 +361,9 @@ static void test_wild(void **state)
 		if (seed % 4 == 1)
 			options.end_ns = 1900000;
 		make_wild(&tape, seed, 5000);
-		assert_true(play(&tape, &options, &sink).strange > 0);
+		totals = play(&tape, &options, &sink);
+		assert_true(totals.strange > 0);
+		assert_true(wild.early + totals.idle_early_ns == 0);
 		assert_true(wild.tasks > 0 && wild.threads > 0);
 		free(tape.record);
 	}

@@ -115,7 +115,7 @@ static void check_pool(const struct intro_report *report, const struct sim *sim,
 		       struct seen_tasks *seen)
 {
 	const struct intro_report_pool *pool = &report->pools[0];
-	uint64_t running = 0, sum = 0;
+	uint64_t running = 0, charged = 0, sum = 0;
 
 	assert_int_equal(report->pools_n, 1);
 	assert_string_equal(pool->pool.name, "toys");
@@ -125,12 +125,16 @@ static void check_pool(const struct intro_report *report, const struct sim *sim,
 	assert_int_equal(pool->pool.workers, SIM_WORKERS);
 	for (uint32_t i = 0; i < SIM_WORKERS; i++)
 		assert_int_equal(pool->worker_tids[i], sim_tid(i));
-	for (size_t id = 1; id <= sim->tasks; id++)
+	for (size_t id = 1; id <= sim->tasks; id++) {
 		running += sim->truth[id].running;
+		charged += intro_cpu_ns(sim->truth[id].running, sim->truth[id].early);
+	}
 	for (size_t i = 0; i < seen->n; i++)
 		sum += seen->walls[i];
 	check_ledger(&pool->ledger);
 	assert_int_equal(pool->ledger.account[INTRO_RUNNING], running);
+	assert_int_equal(pool->cpu_ns, charged);
+	assert_true(charged != running);
 	assert_int_equal(intro_ledger_total(&pool->ledger), sum);
 	assert_int_equal(pool->wall.sum, sum);
 	qsort(seen->walls, seen->n, sizeof(seen->walls[0]), compare);

@@ -43,6 +43,7 @@ struct intro_thread {
 	uint32_t exit_code;
 	uint64_t first_ns, last_ns; /* in the trace */
 	uint64_t states_ns[INTRO_STATES];
+	int64_t early_ns; /* see intro_cpu_ns */
 	uint64_t voluntary, involuntary, migrations, runs, wakeups;
 	uint32_t pool;	 /* whose worker it is; 0 none */
 	uint32_t worker; /* its index */
@@ -76,9 +77,18 @@ struct intro_task {
 	uint64_t submit_ns, take_ns, start_ns, end_ns, result_ns;
 	uint64_t done_ns; /* submit_ns + wall: where the ledger ends */
 	uint32_t voluntary, involuntary, migrations;
+	int64_t early_ns;			 /* see intro_cpu_ns */
 	const struct intro_placement *placement; /* NULL: it was never seen on a worker */
 	struct intro_ledger ledger;		 /* sums to done_ns - submit_ns */
 };
+
+/*
+ * What the kernel's CPU clocks (CLOCK_THREAD_CPUTIME_ID, getrusage, top) charge for running_ns.
+ * The scheduler often charges a thread that was woken from its wake-up on, some microseconds before
+ * it runs, and who really runs meanwhile as much less: early_ns is the sum of both. 0 in a trace
+ * that does not tell.
+ */
+uint64_t intro_cpu_ns(uint64_t running_ns, int64_t early_ns);
 
 struct intro_pool {
 	uint32_t id;
@@ -117,6 +127,8 @@ struct intro_replay_totals {
 	uint64_t begin_ns, end_ns;
 	uint64_t strange;	/* records which contradict what was before: counted, survived */
 	uint64_t dropped_tasks; /* over max_tasks */
+	/* Charged to no thread that is known: with this the sum of all early_ns is 0. */
+	int64_t idle_early_ns;
 };
 
 struct intro_replay;

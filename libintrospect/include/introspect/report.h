@@ -24,6 +24,7 @@ struct intro_report_pool {
 	char name[INTRO_DEF_BYTES + 8]; /* pool.name points here */
 	struct intro_quantiles wall;
 	struct intro_ledger ledger; /* of all its tasks, open ones too */
+	uint64_t cpu_ns;	    /* what CPU clocks charge for its running: intro_cpu_ns */
 	/* Workers' running time inside tasks / (last_ns - first_ns). */
 	double parallelism;
 	uint32_t *worker_tids;		   /* pool.workers of them, by worker index */
