@@ -69,12 +69,9 @@ struct caller_runs {
 	 * none */
 	_Atomic(struct ring_cell *) full;
 	struct ring_cell held;
-	/* Since when it is full: who found that and had run so many; so many places were to go. */
-	_Atomic(struct guest *) guest;
-	_Atomic uint64_t ran, to_go;
-	/* when room was found, so many had been pushed, and waited */
+	/* when room was found, and how many had been taken then */
 	_Atomic int64_t begin;
-	_Atomic uint64_t pushed, waited;
+	_Atomic uint64_t taken;
 };
 #define TURN_HELD UINT64_MAX
 
@@ -201,14 +198,11 @@ static inline void intro__thread_relieved(struct thread_pool *pool)
 	struct caller_runs *c = &pool->caller_runs;
 	struct ring_cell *full = atomic_load_explicit(&c->full, memory_order_relaxed);
 
-	if (full && full != &c->held) {
-		atomic_store_explicit(&c->to_go, 0, memory_order_relaxed);
+	if (full && full != &c->held)
 		atomic_store_explicit(&c->full, NULL, memory_order_relaxed);
-	}
 }
 
-/* By a guest, or NULL: somebody else. */
-bool intro__thread_count_full(struct thread_pool *pool, struct guest *guest);
+bool intro__thread_count_full(struct thread_pool *pool);
 
 /* Whether callers are to run their tasks themselves, as they were a moment ago. */
 static inline bool intro__thread_is_still_full(struct thread_pool *pool)
@@ -220,13 +214,13 @@ static inline bool intro__thread_is_still_full(struct thread_pool *pool)
 			       atomic_load_explicit(&c->turn, memory_order_relaxed);
 }
 
-/* Whether callers are to run their tasks themselves. `guest`: as count_full. */
-static inline bool intro__thread_is_full(struct thread_pool *pool, struct guest *guest)
+/* Whether callers are to run their tasks themselves. */
+static inline bool intro__thread_is_full(struct thread_pool *pool)
 {
 	return intro__thread_is_still_full(pool) ||
 	       (intro__task_ring_pushed(&pool->queue) >=
 			atomic_load_explicit(&pool->caller_runs.room, memory_order_relaxed) &&
-		intro__thread_count_full(pool, guest));
+		intro__thread_count_full(pool));
 }
 
 /* lock is held. */

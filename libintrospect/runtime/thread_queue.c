@@ -205,39 +205,25 @@ int intro__thread_push_slowly(struct thread_pool *pool, struct ring_queue *queue
 
 /*
  * A task that is shorter than what it takes to queue it costs its submitter more in the queue: a
- * worker on another CPU takes lines from it that it needs for the next. That is so when workers
- * take tasks as fast as they are pushed, one every SHORT_NS; and when a caller runs more, while
- * what waits goes down by half, than all workers do. Then nothing is queued until a worker has
- * nothing to do, and no more than a few until it has been found again.
+ * worker on another CPU takes lines from it that it needs for the next. That is so where workers
+ * take tasks as fast as they are pushed, one every SHORT_NS. Then nothing is queued until a worker
+ * has nothing to do, and no more than a few until it has been found again.
  */
-#define SHORT_NS 250
+#define SHORT_NS 150
 #define FEW_WHEN_SHORT 16
 /* Fewer tell nothing. */
 #define FEW_TO_JUDGE_BY 8
 
-static uint64_t relaxed(const _Atomic uint64_t *of)
-{
-	return atomic_load_explicit(of, memory_order_relaxed);
-}
-
-static bool callers_are_faster(const struct caller_runs *c, struct guest *guest)
-{
-	uint64_t to_go = relaxed(&c->to_go);
-
-	return guest && guest == atomic_load_explicit(&c->guest, memory_order_relaxed) && to_go &&
-	       (beside(&guest->seat) - relaxed(&c->ran)) * 4 >= to_go * 7;
-}
-
-static bool workers_keep_up(struct thread_pool *pool, uint64_t tail, uint64_t backlog)
+static bool are_short(struct thread_pool *pool, uint64_t tail, uint64_t backlog)
 {
 	struct caller_runs *c = &pool->caller_runs;
 	int64_t begin = atomic_load_explicit(&c->begin, memory_order_relaxed);
-	uint64_t pushed = tail - relaxed(&c->pushed);
-	uint64_t taken = pushed + relaxed(&c->waited) - backlog;
+	/* not one moment's numbers: it may be below 0 */
+	int64_t taken =
+		(int64_t)(tail - backlog - atomic_load_explicit(&c->taken, memory_order_relaxed));
 
-	return begin && pushed >= FEW_TO_JUDGE_BY && taken <= pushed * 2 &&
-	       taken * 4 >= pushed * 3 &&
-	       (uint64_t)(intro__now() - begin) * pool->base.workers < taken * SHORT_NS;
+	return begin && taken >= FEW_TO_JUDGE_BY &&
+	       (intro__now() - begin) * (int64_t)pool->base.workers < taken * SHORT_NS;
 }
 
 /* All workers are there and none sleeps, or one looks for tasks: one will say if it is hungry. */
@@ -261,49 +247,42 @@ static bool hold(struct thread_pool *pool)
 	return false;
 }
 
-/* Until `left` places are left of those that wait. */
-static void be_full(struct thread_pool *pool, struct guest *guest, uint64_t left, uint64_t to_go)
+/* Until half of those that may wait are left. */
+static void be_full(struct thread_pool *pool, uint64_t tail)
 {
 	struct ring *ring = atomic_load_explicit(&pool->queue.in, memory_order_acquire);
-	uint64_t last = intro__task_ring_pushed(&pool->queue) - left - 1;
 	struct caller_runs *c = &pool->caller_runs;
+	uint64_t last = tail - c->backlog / 2 - 1;
 
-	atomic_store_explicit(&c->guest, guest, memory_order_relaxed);
-	atomic_store_explicit(&c->ran, guest ? beside(&guest->seat) : 0, memory_order_relaxed);
-	atomic_store_explicit(&c->to_go, to_go, memory_order_relaxed);
 	/* in an older ring it is not found there, and is counted again each time */
 	atomic_store_explicit(&c->turn, last + 1, memory_order_relaxed);
 	atomic_store_explicit(&c->full, &ring->cell[last & ring->mask], memory_order_release);
 }
 
-bool intro__thread_count_full(struct thread_pool *pool, struct guest *guest)
+bool intro__thread_count_full(struct thread_pool *pool)
 {
 	struct caller_runs *c = &pool->caller_runs;
 	uint64_t tail = intro__task_ring_pushed(&pool->queue);
 	uint64_t backlog = intro__thread_backlog(pool), room;
-	uint64_t turn = atomic_load_explicit(&c->turn, memory_order_relaxed);
+	bool held = atomic_load_explicit(&c->turn, memory_order_relaxed) == TURN_HELD;
 
 	/* with a ring a place there is no such place */
 	if (pool->placement)
 		return backlog >= c->backlog;
 	if (backlog >= c->backlog) {
-		be_full(pool, guest, c->backlog / 2, backlog - c->backlog / 2);
+		be_full(pool, tail);
 		return true;
 	}
-	if (turn != TURN_HELD &&
-	    (callers_are_faster(c, guest) || workers_keep_up(pool, tail, backlog)) && hold(pool))
+	if (!held && are_short(pool, tail, backlog) && hold(pool))
 		return true;
 	/* less by one that may wait in the slot */
 	room = c->backlog - backlog;
 	room -= intro__thread_has_slot(pool) && !atomic_load(&pool->slot.future);
-	if (turn == TURN_HELD && room > FEW_WHEN_SHORT)
+	if (held && room > FEW_WHEN_SHORT)
 		room = FEW_WHEN_SHORT;
 	atomic_store_explicit(&c->turn, 0, memory_order_relaxed);
-	atomic_store_explicit(&c->to_go, 0, memory_order_relaxed);
 	atomic_store_explicit(&c->room, tail + room, memory_order_relaxed);
-	atomic_store_explicit(&c->begin, room < FEW_TO_JUDGE_BY ? 0 : intro__now(),
-			      memory_order_relaxed);
-	atomic_store_explicit(&c->pushed, tail, memory_order_relaxed);
-	atomic_store_explicit(&c->waited, backlog, memory_order_relaxed);
+	atomic_store_explicit(&c->begin, intro__now(), memory_order_relaxed);
+	atomic_store_explicit(&c->taken, tail - backlog, memory_order_relaxed);
 	return false;
 }

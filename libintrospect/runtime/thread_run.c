@@ -355,8 +355,7 @@ static __attribute__((noinline)) int run_or_queue(struct intro_executor *executo
 {
 	struct thread_pool *pool = intro__thread_pool(executor);
 	struct work work = {.fn = fn, .arg = arg, .size = size};
-	struct guest *known = self.serial == pool->serial ? self.guest : NULL;
-	bool runs = may_run() && intro__thread_is_full(pool, known);
+	bool runs = may_run() && intro__thread_is_full(pool);
 	struct seat *seat = runs ? seat_of(pool) : NULL;
 	struct guest *in = runs && !seat ? come_into(pool) : NULL;
 	int err;
