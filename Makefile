@@ -161,6 +161,8 @@ $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(TEST_SUPPORT) $(CLI_A) $(LIB_A) $(R
 $(SYSPROG): $(B)/%: $(B)/obj/%.o $(LIB_A) $(RT_A)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call file_libs,$*.c) $(LIBS)
+# see there: who leaves a task by pthread_exit
+$(B)/obj/libintrospect/runtime/thread_run.o: ALL_CFLAGS += -fexceptions
 $(B)/obj/tests/bench/%.o: ALL_CFLAGS += $(shell pkg-config --cflags glib-2.0 2>/dev/null)
 $(B)/bench/%: $(B)/obj/tests/bench/%.o $(LIB_A) $(RT_A)
 	@mkdir -p $(@D)

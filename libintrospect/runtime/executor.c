@@ -11,6 +11,7 @@
 
 #include "executor_private.h"
 #include "futex.h"
+#include "join.h"
 #include "marks_private.h"
 #include "options.h"
 #include "segment.h"
@@ -316,8 +317,11 @@ int intro_executor_submit(struct intro_executor *executor, struct intro_future *
 
 void intro_executor_shutdown(struct intro_executor *executor, unsigned flags)
 {
+	int was = intro__cancel_forbid();
+
 	if (!intro__executor_is_parents(executor))
 		executor->ops->shutdown(executor, flags);
+	intro__cancel_allow(was);
 }
 
 int intro_executor_maintain(struct intro_executor *executor)
@@ -371,10 +375,14 @@ int intro_executor_statistics(struct intro_executor *executor,
 
 void intro_executor_free(struct intro_executor *executor)
 {
+	int was;
+
 	if (!executor || intro__executor_is_parents(executor))
 		return;
+	was = intro__cancel_forbid();
 	executor->ops->shutdown(executor, INTRO_SHUTDOWN_WAIT);
 	executor->ops->free(executor);
+	intro__cancel_allow(was);
 }
 
 int intro__executor_broken(pthread_mutex_t *lock, const struct intro_error *broken,

@@ -9,6 +9,7 @@
 
 #include "future_private.h"
 
+struct handlers;
 struct segment;
 
 struct intro_executor_ops {
@@ -107,7 +108,8 @@ struct seat {
 	unsigned index;
 	void *initial;
 	struct intro__counts counts;
-	struct seat *outer; /* of the same thread: which it was in before (thread_run.c) */
+	struct handlers *handlers; /* of a worker's thread outside of its tasks; NULL: a guest */
+	struct seat *outer;	   /* of the same thread: which it was in before (thread_run.c) */
 };
 
 /* Runs a task that was taken from the queue, or tells it that it was cancelled. */

@@ -239,6 +239,17 @@ void intro__context_switch(struct context *from, struct context *to, bool last)
 	arrived(from);
 }
 
+void intro__context_return(struct context *context)
+{
+#ifdef __SANITIZE_ADDRESS__
+	__sanitizer_start_switch_fiber(NULL, context->stack, context->size);
+#endif
+#ifdef __SANITIZE_THREAD__
+	__tsan_switch_to_fiber(context->tsan, 0);
+#endif
+	arrived(context);
+}
+
 void intro__context_end(struct context *context)
 {
 #ifdef __SANITIZE_THREAD__

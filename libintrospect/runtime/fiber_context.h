@@ -35,6 +35,8 @@ void intro__context_make(struct context *context, void *stack, size_t size,
 			 void (*entry)(void *arg), void *arg);
 /* Goes on in `to`, and comes back when somebody switches to `from`; last: nobody will. */
 void intro__context_switch(struct context *from, struct context *to, bool last);
+/* The thread has come back to its own stack in another way, and will not go on where it left. */
+void intro__context_return(struct context *context);
 /* Nobody will switch to it again. Not the one in use. */
 void intro__context_end(struct context *context);
 

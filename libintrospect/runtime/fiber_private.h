@@ -19,6 +19,8 @@
 
 #include "fiber_context.h"
 
+struct handlers;
+
 struct parking {
 	struct intro_fiber *fiber; /* NULL: a thread, asleep on `told` */
 	_Atomic uint32_t told;
@@ -71,7 +73,11 @@ struct fiber_worker {
 	struct intro_fibers *fibers;
 	unsigned index;
 	pthread_t thread;
+	/* the thread that was it before, and ended in a fiber; to be joined by this one */
+	bool has_before;
+	pthread_t before;
 	struct context context;
+	struct handlers *handlers;
 	struct intro_fiber *current;
 	struct ready_queue queue;
 	_Atomic uint64_t switches, stolen;

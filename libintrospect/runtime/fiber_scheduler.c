@@ -29,6 +29,8 @@
 #include "executor_private.h"
 #include "fiber_private.h"
 #include "future_private.h"
+#include "handlers.h"
+#include "join.h"
 #include "marks_private.h"
 #include "spin.h"
 
@@ -322,21 +324,11 @@ static void look_a_while(struct intro_fibers *fibers)
 		pause_cpu();
 }
 
-static void *worker_main(void *arg)
+static void carry_on(struct fiber_worker *w)
 {
-	struct fiber_worker *w = arg;
 	struct intro_fibers *fibers = w->fibers;
 	struct intro_fiber *fiber;
-	char name[64 + 16], comm[16];
 
-	/* the number is worth more than the end of the pool's name */
-	snprintf(name, sizeof(name), "/%u", w->index);
-	snprintf(comm, sizeof(comm), "%.*s", (int)(sizeof(comm) - 1 - strlen(name)), fibers->name);
-	strncat(comm, name, sizeof(comm) - 1 - strlen(comm));
-	pthread_setname_np(pthread_self(), comm);
-	working_as = w;
-	intro__context_self(&w->context);
-	intro_mark_worker_start(fibers->pool, w->index);
 	while (!atomic_load_explicit(&fibers->closing, memory_order_acquire)) {
 		fire_due(fibers);
 		fiber = find(w);
@@ -348,7 +340,73 @@ static void *worker_main(void *arg)
 		}
 		run(w, fiber);
 	}
-	intro_mark_worker_stop(fibers->pool, w->index);
+}
+
+static void carry(struct fiber_worker *w)
+{
+	working_as = w;
+	intro_mark_worker_start(w->fibers->pool, w->index);
+	carry_on(w);
+	intro_mark_worker_stop(w->fibers->pool, w->index);
+	if (w->has_before)
+		intro__join(w->before);
+}
+
+static void *worker_main(void *arg);
+
+/*
+ * A fiber has ended the thread that carried it; we are on that thread's own stack again. Another
+ * one takes over first, as fibers may be freed once the last fiber is over. Where none is to be had
+ * this one goes on, until they are.
+ */
+static void thread_ends(void *arg)
+{
+	struct fiber_worker *w = arg;
+	struct intro_fiber *fiber = w->current;
+	pthread_t before = w->before;
+	bool had = w->has_before, is_succeeded;
+
+	intro__context_return(&w->context);
+	intro__handlers_restore(w->handlers);
+	intro__help_forbid(false);
+	intro_mark_worker_stop(w->fibers->pool, w->index);
+	working_as = NULL;
+	w->current = NULL;
+	w->has_before = true;
+	w->before = pthread_self();
+	is_succeeded = !pthread_create(&w->thread, NULL, worker_main, w);
+	if (!is_succeeded) {
+		w->has_before = had;
+		w->before = before;
+	} else if (had) {
+		intro__join(before);
+	}
+	if (fiber) {
+		fiber->status = -EOWNERDEAD;
+		intro__fiber_finish(fiber);
+	}
+	if (!is_succeeded)
+		carry(w);
+}
+
+static void *worker_main(void *arg)
+{
+	struct fiber_worker *w = arg;
+	struct intro_fibers *fibers = w->fibers;
+	struct handlers handlers;
+	char name[64 + 16], comm[16];
+
+	/* the number is worth more than the end of the pool's name */
+	snprintf(name, sizeof(name), "/%u", w->index);
+	snprintf(comm, sizeof(comm), "%.*s", (int)(sizeof(comm) - 1 - strlen(name)), fibers->name);
+	strncat(comm, name, sizeof(comm) - 1 - strlen(comm));
+	pthread_setname_np(pthread_self(), comm);
+	intro__context_self(&w->context);
+	w->handlers = &handlers;
+	pthread_cleanup_push(thread_ends, w);
+	intro__handlers_save(&handlers);
+	carry(w);
+	pthread_cleanup_pop(0);
 	return NULL;
 }
 
@@ -382,7 +440,7 @@ void intro__fibers_destroy(struct intro_fibers *fibers)
 	atomic_fetch_add(&fibers->wakes, 1);
 	intro__futex_wake(&fibers->wakes);
 	for (unsigned i = 0; i < fibers->started; i++)
-		pthread_join(fibers->worker[i].thread, NULL);
+		intro__join(fibers->worker[i].thread);
 	intro__fiber_stacks_free(fibers);
 	for (unsigned i = 0; i < fibers->threads; i++)
 		pthread_mutex_destroy(&fibers->worker[i].queue.lock);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "executor_private.h"
+#include "handlers.h"
 #include "marks_private.h"
 #include "spin.h"
 #include "task_ring.h"
@@ -178,30 +179,59 @@ static bool become_done(struct future *f, enum intro_future_state state, struct 
 	return tell_waiters(f, wakes);
 }
 
+/* The callbacks that are left. */
+struct calls {
+	struct future *f;
+	struct intro_done_callback *next;
+	struct handlers handlers;
+};
+
+static void call_back(struct calls *calls)
+{
+	struct wakes wakes = {0};
+	struct intro_done_callback *cb;
+
+	while ((cb = calls->next)) {
+		calls->next = cb->next; /* it may free its node */
+		cb->fn(intro__public(calls->f), cb->arg);
+	}
+	lock(calls->f);
+	intro__future_change(calls->f, FUTURE_BUSY, 0);
+	tell_waiters(calls->f, &wakes);
+	unlock(calls->f);
+	intro__wake(&wakes);
+}
+
+/* The thread ends in one: those after it are called all the same. */
+static void call_back_the_rest(void *arg)
+{
+	struct calls *calls = arg;
+
+	intro__handlers_restore(&calls->handlers);
+	call_back(calls);
+}
+
 /* Unlocks f, which was just ended by this thread; wakes, then calls back. */
 static void unlock_and_notify(struct future *f, struct wakes *wakes)
 {
-	struct intro_done_callback *cb = NULL, *next;
+	struct calls calls;
 
+	calls.f = f;
+	calls.next = NULL;
 	if (is(f, FUTURE_LISTENED)) {
-		cb = f->callbacks;
+		calls.next = f->callbacks;
 		f->callbacks = NULL;
 	}
 	unlock(f);
 	intro__wake(wakes);
-	if (!cb)
+	if (!calls.next)
 		return;
 	intro__help_forbid(true);
-	for (; cb; cb = next) {
-		next = cb->next; /* it may free its node */
-		cb->fn(intro__public(f), cb->arg);
-	}
+	pthread_cleanup_push(call_back_the_rest, &calls);
+	intro__handlers_save(&calls.handlers);
+	call_back(&calls);
+	pthread_cleanup_pop(0);
 	intro__help_forbid(false);
-	lock(f);
-	intro__future_change(f, FUTURE_BUSY, 0);
-	tell_waiters(f, wakes);
-	unlock(f);
-	intro__wake(wakes);
 }
 
 void intro__future_unhold(struct future *f)

@@ -8,6 +8,7 @@
  * up, so that sleep ends.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include <introspect/interpreter.h>
@@ -164,15 +165,22 @@ void intro_interpreter_statistics(struct intro_interpreter *interpreter,
 /* --- the pool ---------------------------------------------------------------------------------
  */
 
+static void release_if_held(void *interpreter)
+{
+	if (intro_interpreter_held(interpreter))
+		intro_interpreter_release(interpreter);
+}
+
 static int run_locked(struct intro_executor *executor, intro_task_fn fn, struct intro_call *call)
 {
 	struct intro_interpreter *interpreter = executor->interpreter;
 	int code;
 
 	intro_interpreter_acquire(interpreter);
+	/* also when the thread ends in the task */
+	pthread_cleanup_push(release_if_held, interpreter);
 	code = fn(call);
-	if (intro_interpreter_held(interpreter))
-		intro_interpreter_release(interpreter);
+	pthread_cleanup_pop(1);
 	return code;
 }
 

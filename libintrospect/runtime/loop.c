@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "join.h"
 #include "loop_private.h"
 #include "marks_private.h"
 
@@ -517,7 +518,7 @@ static void run_watch(struct watch *watch)
 
 static void run_call(struct intro_loop *loop, struct call *call)
 {
-	loop->running = call->task;
+	loop->running = call;
 	if (call->future) {
 		intro__loop_run_future(loop, call->future);
 	} else {
@@ -530,13 +531,13 @@ static void run_call(struct intro_loop *loop, struct call *call)
 			run_watch(call->watch);
 		intro_mark_end(call->task, INTRO_STATUS_OK, INTRO_END_RESULT);
 	}
-	loop->running = 0;
+	loop->running = NULL;
 	free(call);
 }
 
 uint64_t intro_loop_task(const struct intro_loop *loop)
 {
-	return loop->running;
+	return loop->running ? loop->running->task : 0;
 }
 
 static int timeout_ms(struct intro_loop *loop, bool until_idle)
@@ -559,18 +560,21 @@ static int poll_ready(struct intro_loop *loop, int timeout)
 	struct epoll_event events[EVENTS_A_TURN];
 	uint64_t count;
 	int n = epoll_wait(loop->epoll, events, EVENTS_A_TURN, timeout);
+	int was, err = 0;
 
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;
-	for (int i = 0; i < n; i++) {
+	was = intro__cancel_forbid();
+	for (int i = 0; i < n && !err; i++) {
 		struct watch *watch = events[i].data.ptr;
 
 		if (!watch)
 			(void)!read(loop->wake, &count, sizeof(count));
-		else if (!watch->queued && queue_ready(loop, watch, events[i].events))
-			return -ENOMEM;
+		else if (!watch->queued)
+			err = queue_ready(loop, watch, events[i].events);
 	}
-	return 0;
+	intro__cancel_allow(was);
+	return err;
 }
 
 static int turn(struct intro_loop *loop, bool until_idle)
@@ -587,25 +591,70 @@ static int turn(struct intro_loop *loop, bool until_idle)
 	return 0;
 }
 
-static int run(struct intro_loop *loop, bool until_idle)
+static void run_ends(struct intro_loop *loop)
 {
-	const char *nobody = NULL;
+	atomic_store(&loop->stopping, false);
+	intro_mark_worker_stop(loop->pool, 0);
+	atomic_store_explicit(&loop->runs_on, NULL, memory_order_release);
+	intro__loop_settled(loop);
+}
+
+/* What is left of the turn is first in the next. */
+static void put_back_turn(struct intro_loop *loop)
+{
+	struct call **end = &loop->turn;
+
+	pthread_mutex_lock(&loop->lock);
+	while (*end)
+		end = &(*end)->next;
+	*end = loop->first;
+	loop->first = loop->turn;
+	loop->turn = NULL;
+	for (struct call *call = loop->first; call; call = call->next)
+		loop->last = call;
+	pthread_mutex_unlock(&loop->lock);
+}
+
+/* In a callback, or cancelled while it waited. Another may run the loop. */
+static void thread_ends(void *arg)
+{
+	struct intro_loop *loop = arg;
+	struct call *call = loop->running;
+
+	if (call && !call->future)
+		intro_mark_end(call->task, INTRO_STATUS_FAILED, INTRO_END_RESULT);
+	loop->running = NULL;
+	free(call);
+	put_back_turn(loop);
+	run_ends(loop);
+}
+
+static int run_turns(struct intro_loop *loop, bool until_idle)
+{
 	int err = 0;
 	bool idle = false;
 
-	if (!atomic_compare_exchange_strong(&loop->runs_on, &nobody, &here))
-		return -EBUSY;
-	intro_mark_worker_start(loop->pool, 0);
 	do {
 		/* idle when a turn after the last thing to do found nothing more */
 		idle = until_idle && !loop->timers && !is_queued(loop);
 		err = idle ? poll_ready(loop, 0) : turn(loop, until_idle);
 		idle &= !is_queued(loop);
 	} while (!err && !idle && !atomic_load(&loop->stopping));
-	atomic_store(&loop->stopping, false);
-	intro_mark_worker_stop(loop->pool, 0);
-	atomic_store_explicit(&loop->runs_on, NULL, memory_order_release);
-	intro__loop_settled(loop);
+	return err;
+}
+
+static int run(struct intro_loop *loop, bool until_idle)
+{
+	const char *nobody = NULL;
+	int err;
+
+	if (!atomic_compare_exchange_strong(&loop->runs_on, &nobody, &here))
+		return -EBUSY;
+	intro_mark_worker_start(loop->pool, 0);
+	pthread_cleanup_push(thread_ends, loop);
+	err = run_turns(loop, until_idle);
+	pthread_cleanup_pop(0);
+	run_ends(loop);
 	return err;
 }
 

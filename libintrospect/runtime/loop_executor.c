@@ -28,8 +28,9 @@ static struct loop_executor *loop_of(struct intro_executor *executor)
 	return (struct loop_executor *)executor;
 }
 
-static void one_less(struct loop_executor *e)
+static void one_less(void *arg)
 {
+	struct loop_executor *e = arg;
 	struct intro_loop *loop = e->loop;
 	bool last;
 
@@ -69,8 +70,10 @@ void intro__loop_run_future(struct intro_loop *loop, struct future *f)
 {
 	struct loop_executor *e = loop_of(f->executor);
 
+	/* also when the thread ends in it */
+	pthread_cleanup_push(one_less, e);
 	intro__seat_run(&e->seat, f);
-	one_less(e);
+	pthread_cleanup_pop(1);
 }
 
 static bool loop_forget(struct intro_executor *executor, struct future *f)

@@ -34,7 +34,7 @@ struct intro_loop {
 	_Atomic uint32_t settled; /* a futex: it ends to run, or its executor has nothing left */
 	struct timer *timers;
 	uint64_t timer_number;
-	uint64_t running; /* the task of the callback that runs; 0: none. The loop's thread */
+	struct call *running; /* NULL: none. The loop's thread */
 	struct handler *handlers;
 	struct watch *watches;
 };

@@ -21,6 +21,7 @@
 #include "child.h"
 #include "executor_private.h"
 #include "futex.h"
+#include "join.h"
 #include "options.h"
 
 #define SPACING_MAX ((int64_t)100 * 366 * 86400 * NSEC_PER_SEC)
@@ -176,67 +177,78 @@ static int run_copied(struct intro_call *outer)
 
 /* --- its end --------------------------------------------------------------------------------- */
 
-/* p is locked: the run is over, and when the next is due is known. */
-static void account(struct intro_periodic *p, struct entry *e, int64_t started, int64_t finished,
-		    bool failed)
+/* How a run was. */
+struct end {
+	struct entry *entry;
+	int64_t started, finished;
+	bool cancelled;
+	int refused; /* by the executor: why */
+	struct intro_error error;
+};
+
+/* The run is over, and when the next is due is known. The entry may be freed from then on. */
+static void account(void *arg)
 {
+	const struct end *end = arg;
+	struct entry *e = end->entry;
+	struct intro_periodic *p = e->worker;
 	struct intro_periodic_watch *w = &e->watch;
 
-	w->runs++;
-	w->failures += failed;
-	w->successes += !failed;
-	w->overruns += finished - started > e->spacing;
-	w->elapsed_ns += finished - started;
-	w->waited_ns += started > e->due ? started - e->due : 0;
-	w->never_again = e->again_no_more;
+	pthread_mutex_lock(&p->lock);
+	/* a refusal may pass, but for these */
+	if (end->refused == -EPIPE || end->refused == -ESHUTDOWN)
+		p->error = end->refused;
 	e->state = e->again_no_more ? ENTRY_OVER : ENTRY_IDLE;
-	e->due = next_due(p, e, started, finished);
+	if (!end->cancelled) {
+		w->runs++;
+		w->failures += end->error.code != 0;
+		w->successes += end->error.code == 0;
+		w->overruns += end->finished - end->started > e->spacing;
+		w->elapsed_ns += end->finished - end->started;
+		w->waited_ns += end->started > e->due ? end->started - e->due : 0;
+		w->never_again = e->again_no_more;
+		e->due = next_due(p, e, end->started, end->finished);
+	}
 	pthread_cond_broadcast(&p->change);
+	pthread_mutex_unlock(&p->lock);
 }
 
-static void tell_failure(struct intro_periodic *p, const struct entry *e,
-			 const struct intro_error *error)
+static void finish(struct end *end)
 {
-	struct intro_periodic *before = inside;
+	const struct entry *e = end->entry;
+	struct intro_periodic *p = e->worker, *before = inside;
 
-	if (!p->failed)
-		return;
-	inside = p;
-	p->failed(e->index, e->name, error, p->failed_arg);
-	inside = before;
+	/* also when the thread ends in the program's function */
+	pthread_cleanup_push(account, end);
+	if (p->failed && end->error.code) {
+		inside = p;
+		p->failed(e->index, e->name, &end->error, p->failed_arg);
+		inside = before;
+	}
+	pthread_cleanup_pop(1);
 }
 
-/* The callback of an entry's future. It may be freed as soon as the entry is not HANDED. */
+/* The callback of an entry's future. */
 static void run_ended(struct intro_future *future, void *arg)
 {
 	struct entry *e = arg;
-	struct intro_periodic *p = e->worker;
-	int64_t started = e->started, finished = intro__now();
+	struct end end = {.entry = e, .started = e->started, .finished = intro__now()};
 	struct intro_result result = {0};
-	struct intro_error error = {0};
 	struct wire_times times;
-	bool cancelled;
 
-	cancelled = intro_future_error(future, 0, &error) == -ECANCELED;
-	if (!cancelled && !p->executor->ops->shares_memory) {
-		started = e->due;
+	end.cancelled = intro_future_error(future, 0, &end.error) == -ECANCELED;
+	if (!end.cancelled && !e->worker->executor->ops->shares_memory) {
+		end.started = e->due;
 		if (!intro_future_result(future, 0, &result) && result.size == sizeof(times)) {
 			memcpy(&times, result.data, sizeof(times));
-			started = times.started;
-			finished = times.finished;
+			end.started = times.started;
+			end.finished = times.finished;
 			e->again_no_more = times.never_again;
 		}
-	} else if (!started) {
-		started = finished; /* the pool lost it before it ran */
+	} else if (!end.started) {
+		end.started = end.finished; /* the pool lost it before it ran */
 	}
-	if (!cancelled && error.code)
-		tell_failure(p, e, &error);
-	pthread_mutex_lock(&p->lock);
-	if (cancelled)
-		e->state = ENTRY_IDLE;
-	else
-		account(p, e, started, finished, error.code != 0);
-	pthread_mutex_unlock(&p->lock);
+	finish(&end);
 }
 
 /* --- the scheduler --------------------------------------------------------------------------- */
@@ -245,9 +257,7 @@ static void run_ended(struct intro_future *future, void *arg)
 static void launch(struct intro_periodic *p, struct entry *e)
 {
 	bool shared = p->executor->ops->shares_memory;
-	struct intro_error error;
-	int64_t now;
-	int err;
+	struct end end = {.entry = e};
 
 	/* waits for the last callback to be out of it */
 	intro_future_destroy(&e->future);
@@ -256,20 +266,15 @@ static void launch(struct intro_periodic *p, struct entry *e)
 	e->again_no_more = false;
 	e->done = (struct intro_done_callback){.fn = run_ended, .arg = e};
 	intro_future_add_done_callback(&e->future, &e->done);
-	err = intro_executor_submit_named(
+	end.refused = intro_executor_submit_named(
 		p->executor, &e->future, e->mark, shared ? run_shared : run_copied,
 		shared ? (const void *)e : e->wire, shared ? sizeof(*e) : e->wire_size);
-	if (!err)
+	if (!end.refused)
 		return;
-	intro__error_set(&error, err, "the executor refused it: %s", strerrordesc_np(-err));
-	tell_failure(p, e, &error);
-	pthread_mutex_lock(&p->lock);
-	/* a refusal may pass, but for these */
-	if (err == -EPIPE || err == -ESHUTDOWN)
-		p->error = err;
-	now = intro__now();
-	account(p, e, now, now, true);
-	pthread_mutex_unlock(&p->lock);
+	intro__error_set(&end.error, end.refused, "the executor refused it: %s",
+			 strerrordesc_np(-end.refused));
+	end.started = end.finished = intro__now();
+	finish(&end);
 }
 
 static struct entry *earliest(const struct intro_periodic *p)
@@ -321,15 +326,9 @@ static void schedule_until_stop(struct intro_periodic *p)
 	}
 }
 
-static void *scheduler_main(void *arg)
+/* p is locked, and is not on return: waits for what was handed out. */
+static void stop(struct intro_periodic *p)
 {
-	struct intro_periodic *p = arg;
-	char comm[16];
-
-	snprintf(comm, sizeof(comm), "%.9s/sched", p->name);
-	pthread_setname_np(pthread_self(), comm);
-	pthread_mutex_lock(&p->lock);
-	schedule_until_stop(p);
 	p->stopping = true;
 	for (unsigned i = 0; i < p->n; i++) {
 		struct entry *e = p->entries[i];
@@ -345,6 +344,32 @@ static void *scheduler_main(void *arg)
 	p->life = LIFE_STOPPED;
 	pthread_cond_broadcast(&p->change);
 	pthread_mutex_unlock(&p->lock);
+}
+
+/* In a function of the program's: the executor runs tasks here, or `failed` was called. */
+static void scheduler_ends(void *arg)
+{
+	struct intro_periodic *p = arg;
+
+	pthread_mutex_lock(&p->lock);
+	if (!p->error)
+		p->error = -EOWNERDEAD;
+	stop(p);
+}
+
+static void *scheduler_main(void *arg)
+{
+	struct intro_periodic *p = arg;
+	char comm[16];
+
+	snprintf(comm, sizeof(comm), "%.9s/sched", p->name);
+	pthread_setname_np(pthread_self(), comm);
+	intro__cancel_forbid();
+	pthread_cleanup_push(scheduler_ends, p);
+	pthread_mutex_lock(&p->lock);
+	schedule_until_stop(p);
+	pthread_cleanup_pop(0);
+	stop(p);
 	return NULL;
 }
 
@@ -535,10 +560,11 @@ int intro_periodic_stop(struct intro_periodic *p)
 int intro_periodic_wait(struct intro_periodic *p, int64_t timeout_ns)
 {
 	int64_t deadline = intro__deadline(timeout_ns);
-	int err = 0;
+	int err = 0, was;
 
 	if (is_parents(p))
 		return -ESHUTDOWN;
+	was = intro__cancel_forbid();
 	pthread_mutex_lock(&p->lock);
 	if (p->life == LIFE_NEW)
 		err = -EINVAL;
@@ -555,6 +581,7 @@ int intro_periodic_wait(struct intro_periodic *p, int64_t timeout_ns)
 	if (!err)
 		err = p->error;
 	pthread_mutex_unlock(&p->lock);
+	intro__cancel_allow(was);
 	return err;
 }
 
@@ -568,7 +595,7 @@ static void join(struct intro_periodic *p)
 	p->joinable = false;
 	pthread_mutex_unlock(&p->lock);
 	if (joinable)
-		pthread_join(p->scheduler, NULL);
+		intro__join(p->scheduler);
 }
 
 int intro_periodic_reset(struct intro_periodic *p)

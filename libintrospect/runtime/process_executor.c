@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "join.h"
 #include "marks_private.h"
 #include "process_manager.h"
 #include "spawn_private.h"
@@ -39,7 +40,10 @@ static int copy_payload(struct process_pool *pool, struct future *f)
 	if (f->work.size && !f->work.arg)
 		return -EINVAL;
 	if (f->work.size >= SEGMENT_PAYLOAD) {
+		int was = intro__cancel_forbid();
+
 		f->work.place = intro__segment_put(&pool->payloads, f->work.arg, f->work.size);
+		intro__cancel_allow(was);
 		if (f->work.place) {
 			f->work.arg = NULL;
 			return 0;
@@ -286,7 +290,7 @@ struct intro_executor *intro__process_executor_new(const struct intro_executor_o
 	struct intro_executor_options options;
 	struct intro_executor base = {0};
 	struct process_pool *pool;
-	int err;
+	int err, was;
 
 	err = intro__executor_options(&options, given);
 	if (!err && (options.prefetch >= UINT_MAX || options.start_method > INTRO_START_SPAWN))
@@ -308,7 +312,9 @@ struct intro_executor *intro__process_executor_new(const struct intro_executor_o
 		errno = ENOMEM;
 		return NULL;
 	}
+	was = intro__cancel_forbid();
 	err = start_manager(pool);
+	intro__cancel_allow(was);
 	if (err) {
 		process_free(&pool->base);
 		errno = -err;

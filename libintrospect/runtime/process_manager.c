@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "handlers.h"
+#include "join.h"
 #include "marks_private.h"
 #include "spin.h"
 
@@ -57,12 +59,13 @@ struct process_pool *intro__process_manages(void)
 
 void intro__process_pool_wake_manager(struct process_pool *pool)
 {
+	int saved = errno, was = intro__cancel_forbid();
 	uint64_t one = 1;
-	int saved = errno;
 
 	/* it cannot fail: 2^64 wake-ups that nobody took are far */
 	while (write(pool->event, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
+	intro__cancel_allow(was);
 	errno = saved;
 }
 
@@ -187,14 +190,39 @@ static void reap(struct process_pool *pool, struct link *link, char *how, size_t
 	pool->alive--;
 }
 
-static void drop(struct queue *q, const struct intro_error *error)
+struct drop {
+	struct queue *queue;
+	const struct intro_error *error;
+	struct handlers handlers;
+};
+
+static void drop_all(const struct drop *drop)
 {
 	struct future *f;
 
-	while ((f = queue_pop(q))) {
+	while ((f = queue_pop(drop->queue))) {
 		intro__payload_free(f);
-		intro__future_drop(f, error);
+		intro__future_drop(f, drop->error);
 	}
+}
+
+/* The thread ends in a callback. */
+static void drop_the_rest(void *arg)
+{
+	struct drop *drop = arg;
+
+	intro__handlers_restore(&drop->handlers);
+	drop_all(drop);
+}
+
+static void drop(struct queue *q, const struct intro_error *error)
+{
+	struct drop all = {.queue = q, .error = error};
+
+	pthread_cleanup_push(drop_the_rest, &all);
+	intro__handlers_save(&all.handlers);
+	drop_all(&all);
+	pthread_cleanup_pop(0);
 }
 
 /* The first error stays: what follows are consequences. */
@@ -271,14 +299,15 @@ static void replace_worker(struct process_pool *pool, struct link *link, bool bu
 		queue_push(&lost, queue_pop(&link->out));
 	queue_splice(&pool->again, &link->out);
 	pthread_mutex_unlock(&pool->lock);
-	drop(&lost, error);
 	intro__link_close(link);
 	err = start_worker(pool, link);
-	if (!err)
-		return;
-	intro__error_set(&failed, -EPIPE, "worker %s cannot be replaced: %s", link->name,
-			 strerrordesc_np(-err));
-	break_pool(pool, &failed);
+	if (err) {
+		intro__error_set(&failed, -EPIPE, "worker %s cannot be replaced: %s", link->name,
+				 strerrordesc_np(-err));
+		break_pool(pool, &failed);
+	}
+	/* last, as the thread may end in a callback */
+	drop(&lost, error);
 }
 
 /* How many tasks of this length are worth handing out ahead. */
@@ -627,9 +656,24 @@ static void manage(struct process_pool *pool)
 	}
 }
 
+/*
+ * A callback that ends its thread ends this one, but not before the pool: workers die with it. What
+ * was under way is either done or starts again; of a pool that was being broken the queue is left.
+ */
+static void go_on(void *arg)
+{
+	struct process_pool *pool = arg;
+
+	intro__handlers_restore(pool->handlers);
+	if (pool->broken.code)
+		intro__process_pool_drop_queue(pool, &pool->broken);
+	manage(pool);
+}
+
 void *intro__process_manager(void *arg)
 {
 	struct process_pool *pool = arg;
+	struct handlers handlers;
 	char comm[16];
 	int err;
 
@@ -644,8 +688,12 @@ void *intro__process_manager(void *arg)
 	pool->birth_error = err;
 	pthread_cond_signal(&pool->born_cond);
 	pthread_mutex_unlock(&pool->lock);
+	pool->handlers = &handlers;
+	pthread_cleanup_push(go_on, pool);
+	intro__handlers_save(&handlers);
 	if (!err)
 		manage(pool);
+	pthread_cleanup_pop(0);
 	intro__segment_trim(&pool->payloads, intro__now(), true);
 	return NULL;
 }

@@ -15,6 +15,8 @@
 
 enum birth { BIRTH_UNKNOWN, BIRTH_OK, BIRTH_FAILED };
 
+struct handlers;
+
 struct process_pool {
 	struct intro_executor base;
 	unsigned prefetch;  /* 0: as many as tasks are short */
@@ -25,6 +27,7 @@ struct process_pool {
 	struct segments segments;
 	struct segment payloads; /* the large ones */
 	pthread_t manager;
+	struct handlers *handlers; /* of that thread */
 	pid_t parent;
 	sigset_t signals;     /* of the thread that made the pool */
 	pthread_mutex_t lock; /* guards what follows, and of the links what is said there */

@@ -6,6 +6,7 @@
  * is told that no more will come, and dies at once with its parent. Its signals: child.h.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
@@ -322,6 +323,13 @@ static void run_next(struct worker *w)
 	}
 }
 
+/* A task has ended its thread: a process of which only other threads of tasks are left runs none.
+ */
+static void thread_ends(void *w)
+{
+	quit(w, 1);
+}
+
 void intro__process_worker(const struct worker_birth *birth)
 {
 	struct worker *w;
@@ -347,9 +355,11 @@ void intro__process_worker(const struct worker_birth *birth)
 	intro__worker_name(birth->executor, birth->index, comm, sizeof(comm));
 	prctl(PR_SET_NAME, comm);
 	intro_mark_worker_start(birth->executor->pool, birth->index);
+	pthread_cleanup_push(thread_ends, w);
 	if (birth->executor->initializer)
 		run(w, birth->executor->initializer, birth->executor->initarg,
 		    birth->executor->initarg_size, 0);
 	for (;;)
 		run_next(w);
+	pthread_cleanup_pop(0);
 }

@@ -23,6 +23,7 @@
 #include "child.h"
 #include "executor_private.h"
 #include "futex.h"
+#include "handlers.h"
 #include "marks_private.h"
 #include "options.h"
 #include "service_private.h"
@@ -58,6 +59,8 @@ struct service {
 
 enum life { LIFE_NEW, LIFE_RUNS, LIFE_OVER };
 
+#define HANDLED 3 /* signals */
+
 struct intro_service_manager {
 	struct intro_service_manager_options options;
 	uint32_t forks; /* of the process that made it */
@@ -69,6 +72,8 @@ struct intro_service_manager {
 	/* systemd's socket; "": none; one too long stays so, and is refused */
 	char notify[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
 	sigset_t mask; /* of the thread that runs, before it did */
+	struct sigaction actions[HANDLED];
+	struct handlers handlers; /* of that thread */
 	struct pollfd *polled;
 	size_t room;
 	bool stopping;
@@ -461,15 +466,13 @@ static int serve(struct intro_service_manager *m)
 	return -EINTR;
 }
 
-static const int handled[] = {SIGTERM, SIGHUP, SIGINT};
-#define HANDLED (sizeof(handled) / sizeof(handled[0]))
+static const int handled[HANDLED] = {SIGTERM, SIGHUP, SIGINT};
 
-/* serve, with the signals led into a descriptor. */
-static int serve_signals(struct intro_service_manager *m)
+/* Leads the signals into a descriptor. 0 or -errno. */
+static int take_over_signals(struct intro_service_manager *m)
 {
-	struct sigaction was[HANDLED], action = {.sa_handler = SIG_DFL};
+	struct sigaction action = {.sa_handler = SIG_DFL};
 	sigset_t set;
-	int ret;
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < HANDLED; i++)
@@ -480,20 +483,47 @@ static int serve_signals(struct intro_service_manager *m)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	/* what is ignored never reaches the descriptor */
 	for (size_t i = 0; i < HANDLED; i++)
-		sigaction(handled[i], &action, &was[i]);
-	ret = serve(m);
+		sigaction(handled[i], &action, &m->actions[i]);
+	return 0;
+}
+
+static void give_back_signals(struct intro_service_manager *m)
+{
+	if (m->signals < 0)
+		return;
 	/* one that came too late has been obeyed already, or is of no use any more */
 	take_signals(m);
 	for (size_t i = 0; i < HANDLED; i++)
-		sigaction(handled[i], &was[i], NULL);
+		sigaction(handled[i], &m->actions[i], NULL);
 	close(m->signals);
 	m->signals = -1;
-	return ret;
+}
+
+static void run_ends(struct intro_service_manager *m)
+{
+	give_back_signals(m);
+	pthread_sigmask(SIG_SETMASK, &m->mask, NULL);
+	pthread_mutex_lock(&m->lock);
+	m->state = LIFE_OVER;
+	pthread_mutex_unlock(&m->lock);
+}
+
+/* In a hook, or cancelled: workers do not outlive the thread that forked them. */
+static void thread_ends(void *arg)
+{
+	struct intro_service_manager *m = arg;
+
+	intro__handlers_restore(&m->handlers);
+	pthread_mutex_lock(&m->lock);
+	m->stopping = true;
+	pthread_mutex_unlock(&m->lock);
+	kill_all(m);
+	run_ends(m);
 }
 
 int intro_service_manager_run(struct intro_service_manager *m)
 {
-	int err = 0, ret;
+	int err = 0;
 
 	if (is_parents(m))
 		return -ESHUTDOWN;
@@ -508,12 +538,14 @@ int intro_service_manager_run(struct intro_service_manager *m)
 	if (err)
 		return err;
 	pthread_sigmask(SIG_SETMASK, NULL, &m->mask);
-	ret = m->options.no_signals ? serve(m) : serve_signals(m);
-	pthread_sigmask(SIG_SETMASK, &m->mask, NULL);
-	pthread_mutex_lock(&m->lock);
-	m->state = LIFE_OVER;
-	pthread_mutex_unlock(&m->lock);
-	return ret;
+	pthread_cleanup_push(thread_ends, m);
+	intro__handlers_save(&m->handlers);
+	err = m->options.no_signals ? 0 : take_over_signals(m);
+	if (!err)
+		err = serve(m);
+	pthread_cleanup_pop(0);
+	run_ends(m);
+	return err;
 }
 
 /* --- the manager as an object ---------------------------------------------------------------- */

@@ -106,12 +106,19 @@ static void take_signal(struct service_worker *w)
 		begin_end(w);
 }
 
+/* One of the service's functions has ended its thread, which the worker cannot do without. */
+static void thread_ends(void *arg)
+{
+	intro__child_quit(1);
+}
+
 static void *control_main(void *arg)
 {
 	struct service_worker *w = arg;
 	struct pollfd polled[2] = {{.fd = w->signals, .events = POLLIN}, {.fd = w->birth->life}};
 
 	prctl(PR_SET_NAME, "control");
+	pthread_cleanup_push(thread_ends, NULL);
 	for (;;) {
 		if (poll(polled, 2, -1) < 0)
 			continue;
@@ -122,6 +129,7 @@ static void *control_main(void *arg)
 			begin_end(w);
 		}
 	}
+	pthread_cleanup_pop(0);
 	return NULL;
 }
 
@@ -150,6 +158,19 @@ static int start_control(struct service_worker *w)
 	return err;
 }
 
+static int run(struct service_worker *w)
+{
+	const struct intro_service *service = w->birth->service;
+	int code;
+
+	if (!service->run)
+		return 0;
+	pthread_cleanup_push(thread_ends, NULL);
+	code = service->run(&w->public);
+	pthread_cleanup_pop(0);
+	return code;
+}
+
 void intro__service_worker(const struct service_birth *birth)
 {
 	struct service_worker worker = {
@@ -161,7 +182,7 @@ void intro__service_worker(const struct service_birth *birth)
 	};
 	struct service_worker *w = &worker;
 	char comm[16];
-	int code = 0;
+	int code;
 
 	/* the pipe tells as well; but not of a manager whose pipe something else has inherited */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -175,8 +196,7 @@ void intro__service_worker(const struct service_birth *birth)
 	if (start_control(w))
 		intro__child_quit(1);
 	intro_mark_worker_start(birth->pool, birth->index);
-	if (birth->service->run)
-		code = birth->service->run(&w->public);
+	code = run(w);
 	if (!code) {
 		intro_service_wait(&w->public, INTRO_FOREVER);
 		while (!atomic_load_explicit(&w->terminated, memory_order_acquire))

@@ -15,6 +15,12 @@
  * No wake-up is lost: a submitter pushes, then reads `idle`; a worker changes `idle`, then looks
  * at the queue. Both in sequentially consistent order, so one of them sees the other.
  *
+ * A worker whose thread ends in a task (pthread_exit, pthread_cancel) is gone when the task's
+ * frames are: another thread takes its slot and goes on, so at no time is there a task that nobody
+ * is there for. Where no thread is to be had it goes on itself, in its cleanup handler, and ends
+ * when the pool does. Who has a slot joins the thread that had it before, as soon as that has ended
+ * or when it ends itself; never under the lock, as what a thread runs at its end may submit.
+ *
  * Lock order: none; the pool's lock and a future's are never held together.
  */
 #include <errno.h>
@@ -23,6 +29,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "handlers.h"
+#include "join.h"
 #include "spin.h"
 #include "thread_private.h"
 
@@ -130,6 +138,8 @@ static void sleep_until_woken(struct thread_worker *w)
 	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	uint64_t change = IDLE_SLEEPING - (w->searching ? IDLE_SEARCHING : 0);
 
+	if (w->has_before && !pthread_tryjoin_np(w->before, NULL))
+		w->has_before = false;
 	pthread_mutex_lock(&pool->lock);
 	atomic_fetch_add(&pool->idle, change);
 	intro__thread_hungry(pool);
@@ -146,6 +156,8 @@ static void sleep_until_woken(struct thread_worker *w)
 	pthread_mutex_unlock(&pool->lock);
 	while (!atomic_load_explicit(&w->awake, memory_order_acquire))
 		intro__futex_wait(&w->awake, 0, INTRO_FOREVER);
+	/* better now than in a task: it would be one that nobody meant */
+	pthread_testcancel();
 }
 
 static struct future *look_a_while(struct thread_worker *w)
@@ -222,22 +234,47 @@ static void end_queue(struct thread_pool *pool)
 	atomic_store(&pool->over, true);
 }
 
-/* The queue of a pool that is not to run it, emptied. lock is not held. */
-static void drop_queue(struct thread_pool *pool, const struct intro_error *error)
+struct drop {
+	struct thread_pool *pool;
+	const struct intro_error *error; /* NULL: they are cancelled */
+	struct handlers handlers;
+};
+
+static void drop_all(const struct drop *drop)
 {
 	struct future *f;
 
-	atomic_fetch_add(&pool->droppers, 1);
 	do {
-		f = intro__thread_pop_one(pool);
-		if (f && error)
-			intro__future_drop(f, error);
+		f = intro__thread_pop_one(drop->pool);
+		if (f && drop->error)
+			intro__future_drop(f, drop->error);
 		else if (f)
 			intro__future_drop_cancelled(f);
 		else
 			sched_yield(); /* a submitter is half way in */
-	} while (!intro__thread_is_empty(pool));
-	atomic_fetch_sub(&pool->droppers, 1);
+	} while (!intro__thread_is_empty(drop->pool));
+	atomic_fetch_sub(&drop->pool->droppers, 1);
+}
+
+/* The thread ends in a callback. */
+static void drop_the_rest(void *arg)
+{
+	struct drop *drop = arg;
+
+	intro__handlers_restore(&drop->handlers);
+	drop_all(drop);
+}
+
+/* The queue of a pool that is not to run it, emptied. lock is not held. */
+static void drop_queue(struct thread_pool *pool, const struct intro_error *error)
+{
+	struct drop drop = {.pool = pool, .error = error};
+
+	atomic_fetch_add(&pool->droppers, 1);
+	pthread_cleanup_push(drop_the_rest, &drop);
+	intro__handlers_save(&drop.handlers);
+	drop_all(&drop);
+	pthread_cleanup_pop(0);
 }
 
 /* All sleepers find the pool closed or broken. lock is not held. */
@@ -253,90 +290,193 @@ static void wake_all(struct thread_pool *pool)
 	} while (w);
 }
 
+static void break_pool(struct thread_pool *pool, const struct intro_error *error)
+{
+	pthread_mutex_lock(&pool->lock);
+	if (!pool->broken.code)
+		pool->broken = *error;
+	end_queue(pool);
+	pthread_mutex_unlock(&pool->lock);
+	wake_all(pool);
+	drop_queue(pool, error);
+}
+
 static int run_initializer(struct thread_worker *w)
 {
 	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	struct intro_error error;
 	int code = intro__seat_initialize(&w->seat, &error);
 
-	if (!code)
-		return 0;
-	pthread_mutex_lock(&pool->lock);
-	if (!pool->broken.code)
-		pool->broken = error;
-	end_queue(pool);
-	pthread_mutex_unlock(&pool->lock);
-	wake_all(pool);
-	drop_queue(pool, &error);
+	w->initialized = true;
+	atomic_fetch_sub(&pool->idle, IDLE_STARTING);
+	if (code)
+		break_pool(pool, &error);
 	return code;
+}
+
+static void run_tasks(struct thread_worker *w)
+{
+	struct future *f;
+
+	if (!w->initialized && run_initializer(w))
+		return;
+	while ((f = next_task(w)))
+		intro__seat_run(&w->seat, f);
+}
+
+static void *worker_main(void *arg);
+
+/*
+ * lock is held. For a slot that has no thread, or whose thread `before` is about to end, to be
+ * joined by the new one (NULL: by nobody). 0 or -errno: then nothing has changed.
+ */
+static int start_thread(struct thread_worker *w, const pthread_t *before)
+{
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
+	const bool had = w->has_before;
+	const pthread_t was = w->before;
+	int err;
+
+	w->has_before = before;
+	if (before)
+		w->before = *before;
+	atomic_fetch_add(&pool->idle, IDLE_STARTING);
+	err = pthread_create(&w->thread, NULL, worker_main, w);
+	if (err) {
+		atomic_fetch_sub(&pool->idle, IDLE_STARTING);
+		w->has_before = had;
+		w->before = was;
+		return -err;
+	}
+	w->slot = SLOT_USED;
+	w->threads++;
+	w->is_joined = false;
+	return 0;
+}
+
+/*
+ * The calling thread, which is about to end, was w. false: there is nobody in its stead, though
+ * there is something to do.
+ */
+static bool is_succeeded(struct thread_worker *w)
+{
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
+	const pthread_t self = pthread_self(), before = w->before;
+	const bool has_before = w->has_before;
+	int err = 0;
+
+	pthread_mutex_lock(&pool->lock);
+	if (w->searching)
+		atomic_fetch_sub(&pool->idle, IDLE_SEARCHING);
+	w->searching = false;
+	if (w->leaves)
+		w->slot = SLOT_LEFT;
+	else if (!atomic_load(&pool->over) || !intro__thread_is_empty(pool))
+		err = start_thread(w, w->is_joined ? NULL : &self);
+	pthread_mutex_unlock(&pool->lock);
+	/* w may be another's now */
+	if (!err && has_before)
+		intro__join(before);
+	return !err;
+}
+
+static void join_before(struct thread_worker *w)
+{
+	if (w->has_before)
+		intro__join(w->before);
+	w->has_before = false;
+}
+
+/* Until there is nothing to do any more, or its thread ends. */
+static void work(struct thread_worker *w)
+{
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
+
+	intro_mark_worker_start(pool->base.pool, w->seat.index);
+	intro__seat_take(&w->seat);
+	run_tasks(w);
+	intro_mark_worker_stop(pool->base.pool, w->seat.index);
+	join_before(w);
+	if (w->leaves) {
+		pthread_mutex_lock(&pool->lock);
+		w->slot = SLOT_LEFT;
+		pthread_mutex_unlock(&pool->lock);
+	}
+}
+
+/* Its thread ends, in a task or while it had none. */
+static void thread_ends(void *arg)
+{
+	struct thread_worker *w = arg;
+	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
+	struct intro_error error;
+
+	intro__handlers_restore(w->seat.handlers);
+	intro_mark_worker_stop(pool->base.pool, w->seat.index);
+	intro__seat_leave(&w->seat);
+	if (!w->initialized) {
+		w->initialized = true;
+		atomic_fetch_sub(&pool->idle, IDLE_STARTING);
+		intro__error_set(&error, -EPIPE, "the thread of worker %s ended in its initializer",
+				 w->name);
+		break_pool(pool, &error);
+	}
+	if (!is_succeeded(w))
+		work(w);
 }
 
 static void *worker_main(void *arg)
 {
 	struct thread_worker *w = arg;
 	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
+	struct handlers handlers;
 	char comm[16];
-	struct future *f;
-	int err;
 
+	w->leaves = w->searching = w->initialized = false;
+	w->seat.handlers = &handlers;
+	w->glance = (struct glance){.apart = 1};
+	w->spin_ns = intro__thread_has_slot(pool) ? SPIN_BESIDE_GUESTS_NS : WORKER_SPIN_NS;
+	w->seat.initial = NULL;
 	if (pool->placement)
 		intro__placement_bind(pool->placement, w->seat.index);
 	intro__worker_name(&pool->base, w->seat.index, comm, sizeof(comm));
 	pthread_setname_np(pthread_self(), comm);
-	intro_mark_worker_start(pool->base.pool, w->seat.index);
-	intro__seat_take(&w->seat);
-	err = run_initializer(w);
-	atomic_fetch_sub(&pool->idle, IDLE_STARTING);
-	if (!err)
-		while ((f = next_task(w)))
-			intro__seat_run(&w->seat, f);
-	intro_mark_worker_stop(pool->base.pool, w->seat.index);
-	if (w->leaves) {
-		pthread_mutex_lock(&pool->lock);
-		w->slot = SLOT_LEFT;
-		pthread_mutex_unlock(&pool->lock);
-	}
+	pthread_cleanup_push(thread_ends, w);
+	intro__handlers_save(&handlers);
+	work(w);
+	pthread_cleanup_pop(0);
 	return NULL;
 }
 
 /* lock is held. A slot for a worker more: one that was left, or the next. */
-static struct thread_worker *take_slot(struct thread_pool *pool)
+static struct thread_worker *find_slot(struct thread_pool *pool)
 {
-	for (unsigned i = 0; i < pool->started; i++) {
-		if (pool->worker[i].slot == SLOT_USED)
-			continue;
-		if (pool->worker[i].slot == SLOT_LEFT)
-			pthread_join(pool->worker[i].thread, NULL); /* it takes no lock any more */
-		pool->worker[i].slot = SLOT_FREE;
-		return &pool->worker[i];
-	}
+	for (unsigned i = 0; i < pool->started; i++)
+		if (pool->worker[i].slot != SLOT_USED)
+			return &pool->worker[i];
 	return pool->started < pool->base.workers ? &pool->worker[pool->started++] : NULL;
 }
 
 /* The lock may be held so long: a pool grows rarely. */
 int intro__thread_start_worker(struct thread_pool *pool)
 {
-	struct thread_worker *w = take_slot(pool);
+	struct thread_worker *w = find_slot(pool);
+	pthread_t left;
 	int err;
 
 	if (!w)
 		return 0; /* the one who leaves has not left its slot yet */
+	left = w->thread;
 	w->seat.executor = &pool->base;
 	w->seat.name = w->name;
 	w->seat.index = (unsigned)(w - pool->worker);
-	w->seat.initial = NULL;
 	w->place = pool->placement ? intro__placement_of(pool->placement, w->seat.index) : 0;
-	w->leaves = w->searching = false;
-	w->glance = (struct glance){.apart = 1};
-	w->spin_ns = intro__thread_has_slot(pool) ? SPIN_BESIDE_GUESTS_NS : WORKER_SPIN_NS;
 	intro__worker_name(&pool->base, w->seat.index, w->name, sizeof(w->name));
-	atomic_fetch_add(&pool->idle, IDLE_STARTING + IDLE_LIVE);
-	err = pthread_create(&w->thread, NULL, worker_main, w);
+	atomic_fetch_add(&pool->idle, IDLE_LIVE);
+	err = start_thread(w, w->slot == SLOT_LEFT ? &left : NULL);
 	if (err)
-		atomic_fetch_sub(&pool->idle, IDLE_STARTING + IDLE_LIVE);
-	else
-		w->slot = SLOT_USED;
-	return -err;
+		atomic_fetch_sub(&pool->idle, IDLE_LIVE);
+	return err;
 }
 
 /* Is there more to do than workers who know of it? f was just pushed, and may be gone. */
@@ -458,18 +598,30 @@ static void join_guests(struct thread_pool *pool)
 		}
 }
 
+/* The thread in this slot, and those that take its place meanwhile. */
+static void join_slot(struct thread_pool *pool, struct thread_worker *w)
+{
+	uint64_t joined = 0, threads;
+	pthread_t thread;
+
+	for (;;) {
+		pthread_mutex_lock(&pool->lock);
+		threads = w->slot == SLOT_FREE ? 0 : w->threads;
+		thread = w->thread;
+		w->is_joined = true;
+		pthread_mutex_unlock(&pool->lock);
+		if (threads == joined)
+			return;
+		intro__join(thread);
+		joined = threads;
+	}
+}
+
 static void join_all(struct thread_pool *pool)
 {
-	bool there;
-
 	pthread_mutex_lock(&pool->join_lock);
-	for (unsigned i = 0; !pool->joined && i < pool->base.workers; i++) {
-		pthread_mutex_lock(&pool->lock);
-		there = pool->worker[i].slot != SLOT_FREE;
-		pthread_mutex_unlock(&pool->lock);
-		if (there)
-			pthread_join(pool->worker[i].thread, NULL);
-	}
+	for (unsigned i = 0; !pool->joined && i < pool->base.workers; i++)
+		join_slot(pool, &pool->worker[i]);
 	pool->joined = true;
 	pthread_mutex_unlock(&pool->join_lock);
 	join_guests(pool);

@@ -47,8 +47,16 @@ struct guest {
 struct thread_worker {
 	_Alignas(64) struct seat seat;
 	pthread_t thread;
-	enum worker_slot slot;		/* under the pool's lock */
-	bool leaves;			/* it was told to, by maintain */
+	enum worker_slot slot; /* under the pool's lock */
+	bool initialized;      /* its initializer is over */
+	bool leaves;	       /* it was told to, by maintain */
+	/* under the pool's lock: threads that this slot had, one after the other, and whether a
+	 * shutdown joins the one that it has */
+	uint64_t threads;
+	bool is_joined;
+	/* the thread that it had before, if that was not joined; its own */
+	bool has_before;
+	pthread_t before;
 	_Atomic uint32_t awake;		/* the futex */
 	struct thread_worker *sleeping; /* the next on the stack of sleepers */
 	bool searching;

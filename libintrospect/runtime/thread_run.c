@@ -17,10 +17,16 @@
  * What a guest counts is in memory that it alone writes and the pool keeps, so neither coming nor
  * leaving takes an atomic step. It is found again by the address of a variable of that thread,
  * which no other living one has; who has it after that thread's death takes over where it stopped.
+ *
+ * A thread may end in a task, by pthread_exit or cancelled: then its stack is unwound, and the task
+ * has failed as soon as its function's frames are gone; futures below are as good as ever. This
+ * file is compiled with -fexceptions, by which a cleanup handler costs nothing but a table.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "handlers.h"
 #include "marks_private.h"
 #include "thread_private.h"
 
@@ -128,6 +134,45 @@ static __attribute__((noinline)) void end(struct future *f, int code,
 	intro__future_end(f, &how);
 }
 
+/* A task that its thread ends in; each alone, so that none is in memory unless that happens. */
+struct unfinished {
+	struct seat *seat;
+	struct future *f;
+	int64_t queued_ns, begin; /* as in struct work */
+	const struct call_state *state;
+};
+
+static __attribute__((noinline, cold)) void end_unfinished(struct seat *seat, struct future *f,
+							   int64_t queued_ns, int64_t begin,
+							   const struct call_state *state)
+{
+	struct future_end how = {.mark = INTRO_KIND_END, .status = INTRO_STATUS_FAILED};
+	struct intro_error error;
+
+	/* a callback may end the thread once more */
+	if (!self.depth && seat->handlers)
+		intro__handlers_restore(seat->handlers);
+	if (seat->executor->timed)
+		intro__count_times(&seat->counts, queued_ns, intro__now() - begin);
+	intro__count_task(&seat->counts, true);
+	if (state->explained)
+		intro__error_set(&error, -EOWNERDEAD, "%s", state->text);
+	else
+		intro__error_set(
+			&error, -EOWNERDEAD,
+			"the thread of %s ended in the task (pthread_exit, pthread_cancel)",
+			seat->name);
+	how.error = &error;
+	intro__future_end(f, &how);
+}
+
+static ALWAYS_INLINE void thread_ends(void *arg)
+{
+	const struct unfinished *u = arg;
+
+	end_unfinished(u->seat, u->f, u->queued_ns, u->begin, u->state);
+}
+
 /*
  * f is RUNNING. `quick`: nobody listens to marks, the pool does not time its tasks, and the result
  * is as intro_future_init left it.
@@ -138,6 +183,11 @@ static ALWAYS_INLINE void run(struct seat *seat, struct future *f, const struct 
 	struct intro_executor *executor = seat->executor;
 	uint64_t task = atomic_load_explicit(&f->task, memory_order_relaxed);
 	struct call_state state;
+	struct unfinished unfinished = {.seat = seat,
+					.f = f,
+					.queued_ns = quick ? 0 : work->queued_ns,
+					.begin = quick ? 0 : work->begin,
+					.state = &state};
 	struct intro_call call;
 	int code;
 
@@ -147,7 +197,9 @@ static ALWAYS_INLINE void run(struct seat *seat, struct future *f, const struct 
 	call.task = task;
 	if (!quick)
 		intro_mark_start(task, executor->pool);
+	pthread_cleanup_push(thread_ends, &unfinished);
 	code = intro__executor_call(executor, work->fn, &call);
+	pthread_cleanup_pop(0);
 	if (!quick && executor->timed)
 		intro__count_times(&seat->counts, work->queued_ns, intro__now() - work->begin);
 	intro__count_task(&seat->counts, code);
@@ -248,6 +300,19 @@ static ALWAYS_INLINE void leave(struct guest *g, bool quick)
 	}
 }
 
+static ALWAYS_INLINE void leave_if_inside(void *guest)
+{
+	struct guest *in = *(struct guest **)guest;
+
+	if (in)
+		leave(in, false);
+}
+
+static ALWAYS_INLINE void leave_quickly(void *guest)
+{
+	leave(guest, true);
+}
+
 static bool may_run(void)
 {
 	return !self.forbid && self.depth < HELP_DEPTH;
@@ -304,6 +369,7 @@ __attribute__((flatten)) size_t intro__help(struct intro_future *const *futures,
 
 	if (!may_run())
 		return n;
+	pthread_cleanup_push(leave_if_inside, &in);
 	/* workers take the oldest first: the last ones are where nobody is in the way */
 	while (n-- > 0) {
 		f = intro__future(futures[n]);
@@ -314,10 +380,9 @@ __attribute__((flatten)) size_t intro__help(struct intro_future *const *futures,
 		if (left == n + 1 && intro__future_state(f) >= INTRO_FUTURE_CANCELLED_AND_NOTIFIED)
 			left = n;
 	}
-	if (in) {
+	if (in)
 		intro__thread_relieved(intro__thread_pool(in->seat.executor));
-		leave(in, false);
-	}
+	pthread_cleanup_pop(1);
 	return left;
 }
 
@@ -369,10 +434,10 @@ static __attribute__((noinline)) int run_or_queue(struct intro_executor *executo
 	if (executor->timed)
 		work.begin = intro__now();
 	self.depth++;
+	pthread_cleanup_push(leave_if_inside, &in);
 	err = run_at_once(seat, f, name, &work, false);
+	pthread_cleanup_pop(1);
 	self.depth--;
-	if (in)
-		leave(in, false);
 	return err;
 }
 
@@ -388,8 +453,9 @@ int intro__thread_run_or_queue(struct intro_executor *executor, struct future *f
 	    intro_marks_on() || !intro__thread_is_still_full(pool))
 		return run_or_queue(executor, f, name, fn, arg, size);
 	come_in(in, true);
+	pthread_cleanup_push(leave_quickly, in);
 	err = run_at_once(&in->seat, f, name, &(struct work){.fn = fn, .arg = arg, .size = size},
 			  true);
-	leave(in, true);
+	pthread_cleanup_pop(1);
 	return err;
 }

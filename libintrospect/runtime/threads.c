@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "futex.h"
+#include "join.h"
 #include "marks_private.h"
 #include "options.h"
 #include "threads_private.h"
@@ -473,7 +474,7 @@ static void reap(struct intro_thread_handle *t)
 	if (t->foreign)
 		return;
 	if (atomic_compare_exchange_strong(&t->reaped, &reaped, REAPED_SOON)) {
-		pthread_join(t->pthread, NULL);
+		intro__join(t->pthread);
 		atomic_store_explicit(&t->reaped, REAPED_YES, memory_order_release);
 		intro__futex_wake(&t->reaped);
 		return;

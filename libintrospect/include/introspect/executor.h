@@ -76,8 +76,15 @@ struct intro_call {
 
 /*
  * The function of a task. Returns 0, or an error code (its future then has that error).
- * Before it returns it may give a result or an error text, each at most once. It does return:
- * whoever leaves it by pthread_exit or longjmp leaves a task that never ends.
+ * Before it returns it may give a result or an error text, each at most once.
+ *
+ * It may also end its thread, by pthread_exit or by being cancelled, as SystemExit may end a task
+ * of Python's: its cleanup handlers are called, then the task fails with -EOWNERDEAD and the text
+ * that it gave, or one that says so; with it fail the tasks which that thread was in the middle of.
+ * In a thread pool another thread takes the worker's place, and its initializer is run again. In
+ * a process pool that is the end of a worker: see above. Who leaves it by longjmp leaves a task
+ * that never ends, as does who ends its thread from code without unwind tables, which compilers
+ * make unless told not to.
  */
 typedef int (*intro_task_fn)(struct intro_call *call);
 

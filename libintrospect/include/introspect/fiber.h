@@ -81,7 +81,8 @@ int intro_fiber_spawn_named(struct intro_fibers *fibers, uint32_t name, intro_fi
 			    void *arg, struct intro_fiber **fiber);
 /*
  * Waits for its end: a fiber gives way, a thread sleeps. 0 and *status (may be NULL), as often as
- * one likes; -ETIMEDOUT; -EDEADLK when it is the caller itself.
+ * one likes; -ETIMEDOUT; -EDEADLK when it is the caller itself. The status is -EOWNERDEAD when the
+ * fiber ended its kernel thread (pthread_exit); another one took that's place.
  */
 int intro_fiber_join(struct intro_fiber *fiber, int64_t timeout_ns, int *status);
 /* Gives the handle back; the fiber, if it has not ended, goes on. NULL is fine. */

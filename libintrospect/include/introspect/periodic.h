@@ -113,7 +113,8 @@ int intro_periodic_start(struct intro_periodic *worker, unsigned flags);
 int intro_periodic_stop(struct intro_periodic *worker);
 /*
  * Until it has stopped and nothing runs any more. 0; -ETIMEDOUT; -EINVAL: not started; -EDEADLK
- * from its own task; -EPIPE, -ESHUTDOWN: it has stopped because its executor takes no tasks.
+ * from its own task; -EPIPE, -ESHUTDOWN: it has stopped because its executor takes no tasks;
+ * -EOWNERDEAD: because its own thread was ended (pthread_exit) by what it called.
  */
 int intro_periodic_wait(struct intro_periodic *worker, int64_t timeout_ns);
 /* As new, with the same tasks, those that asked for no more included. 0; -EBUSY while it runs. */
