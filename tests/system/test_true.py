@@ -5,14 +5,14 @@ Is the ledger true? Workloads that know what their tasks did (--truth) are recor
 introspect says of each task and thread is held against the program's own clocks and counters, and
 against /proc and getrusage; then they are recorded again with perf watching the same switches.
 
-All observers see the same events, so a busy machine does not excuse a difference. One is in their
-nature: the CPU clock passes from one thread to the next when the scheduler last looked at its own
-clock, and a wake-up that is going to preempt saves it the next look (rq_clock_skip_update). So the CPU
-clock charges a woken thread with time during which whom it preempts still runs: some microseconds on
-the way out of the kernel, hundreds in a long system call (seen with sched_stat_runtime next to
-sched_switch). Tracepoints, perf's like introspect's, begin a run at the switch. So, where CPU clocks
-are compared, SWITCH_NS is allowed for each switch, and what a woken thread waited for its CPU. And
-what the hypervisor stole is not in a CPU clock, but is in the time that a thread was on the CPU.
+All observers see the same events, so a busy machine does not excuse a difference. `running` is compared
+with perf's switches; the CPU clocks of the kernel pass from one thread to the next a little before, when
+the scheduler last looked at its own clock, which a wake-up that is going to preempt does for it
+(rq_clock_skip_update). The trace tells by how much, so `cpu_ns` is compared with these clocks, and both
+to the microsecond: what is allowed beyond that is for what neither knows. A task's own reading of its CPU
+clock takes longer than the error, so it tells how long (reading_ns). What the hypervisor stole is not in
+a CPU clock, but is in the time that a thread was on the CPU. And of a switch which no program sees, as
+some kernels have (INTRO_SWITCH_LATE), it is not known how early it was charged.
 """
 
 import contextlib
@@ -25,7 +25,6 @@ import truth  # noqa: E402
 
 US = 1000
 MS = 1000 * US
-SWITCH_NS = 15 * US
 
 WORKLOADS = {
     "cpu": ["--tasks", 100],
@@ -121,23 +120,35 @@ class Case:
         self.figure(f"start mark to the task's clock: median {before[len(before) // 2]} ns, "
                     f"its clock to the end mark: {after[len(after) // 2]} ns")
 
-    def running(self):
-        pairs = [(t["cpu_ns"], truth.account(s, "running"), f"task {t['id']}") for t, s in self.pairs]
-        switches = [s["switches"] for _, s in self.pairs]
-        woken = [s["runnable"].get("woken", 0) for _, s in self.pairs]
-        known, said = sum(p[0] for p in pairs), sum(p[1] for p in pairs)
-        close = share(pairs, lambda p: abs(p[1] - p[0]) <= 0.01 * p[0] + 20 * US)
+    def apart(self, what):
+        """
+        By task: how far what(task) is from the task's CPU clock, and that clock. It was read within
+        two short times known by the task; what lies between its marks and these is its own, too.
+        Then the least and most that the sum can be apart.
+        """
+        apart, least, most = [], 0, 0
+        for t, s in self.pairs:
+            more = what(s) - t["cpu_ns"] - (t["start_ns"] - s["start_ns"]) - (s["end_ns"] - t["end_ns"])
+            apart.append((min(more, 0) + max(more - t["reading_ns"], 0), t["cpu_ns"], f"task {t['id']}"))
+            least, most = least + more - t["reading_ns"], most + more
+        return apart, least, most
+
+    def charged(self):
+        for name, what in ("running", lambda s: truth.account(s, "running")), ("cpu_ns", lambda s: s["cpu_ns"]):
+            apart, least, most = self.apart(what)
+            known = sum(k for _, k, _ in apart)
+            close = share(apart, lambda a: abs(a[0]) <= 0.01 * a[1] + 20 * US)
+            closer = share(apart, lambda a: abs(a[0]) <= 0.01 * a[1] + 2 * US)
+            self.figure(f"{name}: of {len(apart)} tasks {100 * close:.1f} % within 1 % + 20 us of the CPU clock, "
+                        f"{100 * closer:.1f} % within 1 % + 2 us, largest difference {max(abs(a[0]) for a in apart) / US:.1f} us, "
+                        f"total {percent(least, known):+.3f} to {percent(most, known):+.3f} %")
         # what was stolen, as if evenly
         stolen = self.stolen / known
-        slack = [0.01 * p[0] + 20 * US + SWITCH_NS * n for p, n in zip(pairs, switches)]
-        explained = share(zip(pairs, slack, woken), lambda p: -p[1] - p[2] <= p[0][1] - p[0][0] <= p[1] + stolen * p[0][0])
-        self.ok(explained >= 0.95, "running agrees with the thread's CPU clock for 95 % of tasks", worst(pairs))
-        slack = 0.005 * known + SWITCH_NS * sum(switches)
-        self.ok(-slack - sum(woken) <= said - known <= slack + self.stolen,
-                "running agrees with the CPU clock in total to 0.5 %", f"known {known}, said {said}\n{worst(pairs)}")
-        off = max(abs(p[1] - p[0]) for p in pairs)
-        self.figure(f"running: {100 * close:.1f} % of {len(pairs)} tasks within 1 % + 20 us, largest "
-                    f"difference {off / US:.1f} us, total {percent(said - known, known):+.3f} %")
+        good = share(apart, lambda a: -0.01 * a[1] - 20 * US <= a[0] <= (0.01 + stolen) * a[1] + 20 * US)
+        worst = "\n".join(map(str, sorted(apart, key=lambda a: -abs(a[0]))[:5]))
+        self.ok(good >= 0.95, "cpu_ns is what the thread's CPU clock says for 95 % of tasks", worst)
+        self.ok(least <= 0.005 * known + self.stolen and most >= -0.005 * known,
+                "cpu_ns is what the CPU clock says in total to 0.5 %", f"known {known}, {least} to {most} more\n{worst}")
 
     def task_switches(self):
         pairs = [(t["voluntary"] + t["involuntary"], s["switches"], f"task {t['id']}") for t, s in self.pairs]
@@ -188,13 +199,13 @@ class Case:
         bad = []
         for tid, t in known.items():
             said = self.said.threads[tid]
-            rest = said["states_ns"]["running"] - t["cpu_ns"]
+            rest = said["cpu_ns"] - t["cpu_ns"]
             more = [said["switches"][k] - t[k] for k in ("voluntary", "involuntary")]
             self.figure(f"thread {tid}: run time {t['cpu_ns']} by schedstat and {rest:+d} ns to its end; "
                         f"switches {t['voluntary']}/{t['involuntary']} and {more[0]:+d}/{more[1]:+d}")
-            slack = 0.005 * t["cpu_ns"] + SWITCH_NS * (1 + t["voluntary"] + t["involuntary"])
+            slack = 0.001 * t["cpu_ns"] + 100 * US
             # a process takes longer to end, because its memory goes with it
-            if not -slack - woken(said) <= rest <= slack + 5 * MS + self.stolen:
+            if not -slack <= rest <= slack + 5 * MS + self.stolen:
                 bad.append(f"{tid}: run time")
             # it ends by leaving the CPU for the last time, if the recording still saw that; before, it
             # may have to wait for a lock of the kernel or for a CPU
@@ -206,18 +217,18 @@ class Case:
     def children(self):
         known = self.truth.children
         said = [self.said.threads[tid] for tid in self.truth.threads if tid in self.said.threads]
-        run = sum(t["states_ns"]["running"] for t in said)
+        run = sum(t["cpu_ns"] for t in said)
         switches = [sum(t["switches"][k] for t in said) for k in ("voluntary", "involuntary")]
         self.figure(f"children: CPU {known['cpu_ns']} by getrusage, {run} said; switches "
                     f"{known['voluntary']}/{known['involuntary']}, said {switches[0]}/{switches[1]}")
-        slack = 0.005 * known["cpu_ns"] + SWITCH_NS * sum(switches)
-        self.ok(-slack - sum(map(woken, said)) <= run - known["cpu_ns"] <= slack + self.stolen
+        slack = 0.001 * known["cpu_ns"] + 100 * US * len(said)
+        self.ok(-slack <= run - known["cpu_ns"] <= slack + self.stolen
                 # whoever is waited for may yet have to leave the CPU
                 and switches[0] - known["voluntary"] in range(len(said) + 1) and switches[1] == known["involuntary"],
                 "the workers' run time and switches agree with getrusage")
 
     def threads_perf(self):
-        """Where perf saw a thread come each time that it left; where not, its run time is a guess."""
+        """Its switches, where perf saw a thread come each time that it left, and what the scheduler charged it."""
         timehist, threads = self.perf.timehist(), self.perf.threads()
         if self.perf.lost:
             self.tap.skip(f"{self.name}: {PERF}", f"perf lost {self.perf.lost} events")
@@ -227,8 +238,9 @@ class Case:
             said, perf = self.said.threads[tid], threads[tid]
             run, switches = said["states_ns"]["running"], said["switches"]
             count = switches["voluntary"] + switches["involuntary"]
-            off = {"switches": perf.run_ns - run, "timehist": timehist.get(tid, 0) - run,
-                   "stat_runtime": perf.runtime_ns - run}
+            # timehist leaves out the run that a thread dies in
+            off = {"switches": perf.run_ns - run, "timehist": timehist.get(tid, 0) + perf.last_ns - run,
+                   "stat_runtime": perf.runtime_ns - said["cpu_ns"]}
             self.figure(f"thread {tid}: run time {run} ns; perf's " + ", ".join(f"{k} {v:+d}" for k, v in off.items()) +
                         f"{'' if perf.whole else ' (perf missed a switch)'}; switches {switches['voluntary']}/"
                         f"{switches['involuntary']}, perf {perf.voluntary}/{perf.involuntary}")
@@ -236,10 +248,10 @@ class Case:
             near = 0.001 * run + 5 * US * (1 + count)
             if perf.whole and (abs(off["switches"]) > near or abs(off["timehist"]) > near):
                 bad.append(f"{tid}: run time")
-            # the CPU clock again, for want of better: with some room for what was stolen below a tick
-            slack = 0.02 * run + SWITCH_NS * (1 + count)
-            if not perf.whole and not -slack - self.stolen <= off["stat_runtime"] <= slack + woken(said):
-                bad.append(f"{tid}: run time by sched_stat_runtime")
+            # the scheduler's own sums: what it charges; less what was stolen, though it be below a tick
+            slack = 0.001 * run + 100 * US
+            if not -slack - 0.01 * run - self.stolen <= off["stat_runtime"] <= slack:
+                bad.append(f"{tid}: CPU time by sched_stat_runtime")
             last = said["states_ns"]["dead"] == 0
             if (switches["voluntary"] + last, switches["involuntary"]) != (perf.voluntary, perf.involuntary):
                 bad.append(f"{tid}: switches")
@@ -248,11 +260,6 @@ class Case:
 
 
 PERF = "run time and switches of each worker agree with perf"
-
-
-def woken(thread):
-    """At most so much of a thread's wait for a CPU came after wake-ups."""
-    return min(thread["states_ns"]["runnable"], thread["wakeups"] * 5 * MS)
 
 
 def pool_name(case, task):
@@ -269,7 +276,7 @@ def own_clocks(tap, name, scratch):
         return
     case.whole()
     case.times()
-    case.running()
+    case.charged()
     case.task_switches()
     if name == "sleep":
         case.slept()

@@ -254,6 +254,7 @@ class Perf:
 class PerfThread:
     def __init__(self):
         self.run_ns = self.runtime_ns = self.voluntary = self.involuntary = 0
+        self.last_ns = 0  # of run_ns: the run that it died in
         self.since = None
         self.whole = True  # every time it left a CPU, it had been seen to come
 
@@ -265,6 +266,8 @@ class PerfThread:
             self.whole = False
         else:
             self.run_ns += now - self.since[0]
+            if state[0] in "XZ":
+                self.last_ns = now - self.since[0]
         self.since = None
         if state.startswith("R"):
             self.involuntary += 1
