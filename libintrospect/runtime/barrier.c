@@ -4,6 +4,7 @@
  * fate is written under the mutex; it leaves only with the mutex, and after it has read that. So
  * those of one round and those who come for the next never meet.
  */
+#include <pthread.h>
 #include <sys/queue.h>
 
 #include "futex.h"
@@ -97,26 +98,53 @@ static int sleep_once(struct barrier *b, int64_t deadline)
 	return err;
 }
 
+struct passing {
+	struct barrier *b;
+	struct party *self;
+	int err; /* of the action */
+};
+
+/* The mutex is held. */
+static void pass_or_break(const struct passing *p)
+{
+	struct barrier *b = p->b;
+
+	b->acting = false;
+	if (p->err && p->self->fate == FATE_OPEN)
+		b->broken = true;
+	/* aborted or reset by the action, or during it: those are gone, and others may be here */
+	if (p->self->fate != FATE_OPEN)
+		wake(b);
+	else
+		settle(b, p->err ? FATE_BROKEN : FATE_PASSED);
+}
+
+/* In the action. */
+static void thread_ends(void *arg)
+{
+	struct passing *p = arg;
+
+	p->err = -EPIPE;
+	lock(p->b);
+	pass_or_break(p);
+	unlock(p->b);
+}
+
 /* The mutex is held. The last one has come. */
 static int pass(struct barrier *b, struct party *self)
 {
-	int err = 0;
+	struct passing p = {.b = b, .self = self};
 
 	if (b->action) {
 		b->acting = true;
 		unlock(b);
-		err = b->action(b->arg);
+		pthread_cleanup_push(thread_ends, &p);
+		p.err = b->action(b->arg);
+		pthread_cleanup_pop(0);
 		lock(b);
-		b->acting = false;
 	}
-	if (err && self->fate == FATE_OPEN)
-		b->broken = true;
-	/* aborted or reset by the action, or during it: those are gone, and others may be here */
-	if (self->fate != FATE_OPEN)
-		wake(b);
-	else
-		settle(b, err ? FATE_BROKEN : FATE_PASSED);
-	return err < 0 ? err : self->fate == FATE_PASSED ? 0 : -EPIPE;
+	pass_or_break(&p);
+	return p.err < 0 ? p.err : self->fate == FATE_PASSED ? 0 : -EPIPE;
 }
 
 /* The mutex is held. */

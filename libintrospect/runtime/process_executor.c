@@ -206,15 +206,20 @@ static const struct intro_executor_ops process_ops = {
 	.shares_memory = false,
 };
 
+/* NULL and errno; then base->pool is released. */
 static struct process_pool *pool_alloc(const struct intro_executor *base,
 				       const struct intro_executor_options *options, bool replaces)
 {
 	struct process_pool *pool =
 		calloc(1, sizeof(*pool) + base->workers * sizeof(pool->link[0]));
 	pthread_mutexattr_t adaptive;
+	int err;
 
-	if (!pool)
+	if (!pool) {
+		intro__pool_release(base->pool);
+		errno = ENOMEM;
 		return NULL;
+	}
 	pool->base = *base;
 	pool->may_spin = intro__usable_cpus() > 1;
 	pool->prefetch = options->prefetch;
@@ -246,7 +251,9 @@ static struct process_pool *pool_alloc(const struct intro_executor *base,
 		pool->polled[0] = (struct pollfd){.fd = pool->event, .events = POLLIN};
 		return pool;
 	}
+	err = errno;
 	process_free(&pool->base);
+	errno = err;
 	return NULL;
 }
 
@@ -307,11 +314,8 @@ struct intro_executor *intro__process_executor_new(const struct intro_executor_o
 		return NULL;
 	}
 	pool = pool_alloc(&base, &options, replaces);
-	if (!pool) {
-		intro__pool_release(base.pool);
-		errno = ENOMEM;
+	if (!pool)
 		return NULL;
-	}
 	was = intro__cancel_forbid();
 	err = start_manager(pool);
 	intro__cancel_allow(was);

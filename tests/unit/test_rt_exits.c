@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <introspect/fiber.h>
+#include <introspect/locks.h>
 #include <introspect/loop.h>
 #include <introspect/periodic.h>
 #include <introspect/process_pool.h>
@@ -496,6 +497,37 @@ static void a_thread_is_joined(void **state)
 	assert_int_equal(intro_thread_join_all(10 * SEC), 0);
 }
 
+/* --- barriers --------------------------------------------------------------------------------- */
+
+static int action_exits(void *arg)
+{
+	end_thread();
+	return 0;
+}
+
+static void *waits_at_barrier(void *barrier)
+{
+	/* the one that has come last never returns */
+	assert_int_equal(intro_barrier_wait(barrier, 10 * SEC), -EPIPE);
+	return NULL;
+}
+
+static void an_action_breaks_its_barrier(void **state)
+{
+	struct intro_barrier barrier;
+	pthread_t thread[3];
+
+	assert_int_equal(intro_barrier_init(&barrier, 3, action_exits, NULL, "exits"), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, waits_at_barrier, &barrier), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+	assert_true(intro_barrier_broken(&barrier));
+	assert_int_equal(intro_barrier_waiting(&barrier), 0);
+	intro_barrier_reset(&barrier);
+	assert_int_equal(intro_barrier_wait(&barrier, 0), -ETIMEDOUT);
+}
+
 int main(void)
 {
 	static unsigned one = 1, three = 3;
@@ -512,6 +544,7 @@ int main(void)
 		cmocka_unit_test(a_service_worker_is_replaced),
 		cmocka_unit_test(a_hook_ends_the_services),
 		cmocka_unit_test_prestate(a_thread_is_joined, &one),
+		cmocka_unit_test(an_action_breaks_its_barrier),
 	};
 
 	watchdog(60);

@@ -459,11 +459,14 @@ static void no_descriptors_no_pool(void **state)
 
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
 	few = old;
-	few.rlim_cur =
-		fds + 6; /* fds counts ".", ".." and the directory itself: room for two workers */
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-	assert_null(intro_process_executor_new(POOL_OPTIONS(.workers = 8)));
-	assert_int_equal(errno, EMFILE);
+	/* fds counts ".", ".." and the directory itself: from none to room for two workers */
+	for (unsigned more = 0; more <= 9; more++) {
+		few.rlim_cur = fds - 3 + more;
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+		errno = 0;
+		assert_null(intro_process_executor_new(POOL_OPTIONS(.workers = 8)));
+		assert_int_equal(errno, EMFILE);
+	}
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	assert_int_equal(count_children(), 0);
 	assert_int_equal(count_fds(), fds);

@@ -127,7 +127,7 @@ int intro_event_wait(struct intro_event *event, int64_t timeout_ns);
 
 /*
  * action may be NULL; the thread that comes last calls it before any of the others goes on. When it
- * does not return 0 the barrier breaks.
+ * does not return 0, or ends its thread (pthread_exit), the barrier breaks.
  */
 typedef int (*intro_barrier_action)(void *arg);
 /* 0, or -EINVAL for no parties. */
