@@ -47,17 +47,22 @@ void intro__child_signals(const sigset_t *mask)
 	pthread_sigmask(SIG_SETMASK, mask, NULL);
 }
 
-void intro__child_quit(int status)
+void intro__child_vanish(int status)
 {
-	fflush(stdout);
-	fflush(stderr);
-	intro__slot_release();
 	/*
 	 * Not even _exit: a leak checker hooked into that would miss the threads that are not
 	 * in this process, and take what they own for lost.
 	 */
 	syscall(SYS_exit_group, status);
 	__builtin_unreachable();
+}
+
+void intro__child_quit(int status)
+{
+	fflush(stdout);
+	fflush(stderr);
+	intro__slot_release();
+	intro__child_vanish(status);
 }
 
 int intro__child_wait(int pidfd, char *how, size_t size)

@@ -21,6 +21,9 @@ void intro__child_signals(const sigset_t *mask);
 
 /* Ends a forked worker: flushes the standard streams, runs nothing of the program's. */
 void intro__child_quit(int status) __attribute__((noreturn));
+/* The same for one that came back to what is its parent's: it flushes and releases nothing of that.
+ */
+void intro__child_vanish(int status) __attribute__((noreturn));
 
 /*
  * Waits for the end of the child, and says how: "was killed by signal 9 (SIGKILL)". 1: it exited

@@ -27,6 +27,7 @@ static uint32_t forks; /* that led to this process, since main; changed by the c
 static void forked_child(void)
 {
 	forks++;
+	intro__seats_forked();
 }
 
 /* Before main: a handler that comes while a thread forks is not called in that child. */

@@ -112,6 +112,12 @@ struct seat {
 	struct seat *outer;	   /* of the same thread: which it was in before (thread_run.c) */
 };
 
+/*
+ * In a forked child: where a worker forked in its task, what it returns to is the parent's. It runs
+ * nothing of that, and the child ends.
+ */
+void intro__seats_forked(void);
+
 /* Runs a task that was taken from the queue, or tells it that it was cancelled. */
 void intro__seat_run(struct seat *seat, struct future *future);
 

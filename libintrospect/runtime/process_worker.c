@@ -45,6 +45,7 @@ struct worker {
 	const struct worker_birth *birth;
 	char name[INTRO__NAME_BYTES + 16];
 	void *initial;
+	uint32_t forks; /* of the process that it is */
 	struct pipe_end pipe;
 	bool may_spin;
 	int64_t spin_ns;
@@ -227,6 +228,9 @@ static void run(struct worker *w, intro_task_fn fn, const void *arg, size_t size
 	if (task)
 		intro_mark_start(task, w->birth->executor->pool);
 	reply.code = fn(&call);
+	/* a child of the task's own, which has no business with the pool */
+	if (intro__forks() != w->forks)
+		intro__child_vanish(0);
 	times.ended = intro__now();
 	if (task)
 		intro_mark_end(task, reply.code ? INTRO_STATUS_FAILED : INTRO_STATUS_OK, 0);
@@ -346,6 +350,7 @@ void intro__process_worker(const struct worker_birth *birth)
 	if (!w)
 		_exit(1);
 	w->birth = birth;
+	w->forks = intro__forks();
 	w->may_spin = birth->may_spin;
 	w->spin_ns = WORKER_SPIN_NS;
 	intro__segment_init(&w->results, birth->segments, SEGMENT_OF_RESULTS(birth->index),

@@ -181,6 +181,7 @@ void intro__service_worker(const struct service_birth *birth)
 			   .arg = birth->service->arg},
 	};
 	struct service_worker *w = &worker;
+	uint32_t forks;
 	char comm[16];
 	int code;
 
@@ -196,7 +197,11 @@ void intro__service_worker(const struct service_birth *birth)
 	if (start_control(w))
 		intro__child_quit(1);
 	intro_mark_worker_start(birth->pool, birth->index);
+	forks = intro__forks();
 	code = run(w);
+	/* a child of its own, in which nobody takes signals, and which is not the manager's */
+	if (intro__forks() != forks)
+		intro__child_vanish(code & 0xff);
 	if (!code) {
 		intro_service_wait(&w->public, INTRO_FOREVER);
 		while (!atomic_load_explicit(&w->terminated, memory_order_acquire))

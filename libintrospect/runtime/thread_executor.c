@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "child.h"
 #include "handlers.h"
 #include "join.h"
 #include "spin.h"
@@ -395,6 +396,8 @@ static void work(struct thread_worker *w)
 	intro_mark_worker_start(pool->base.pool, w->seat.index);
 	intro__seat_take(&w->seat);
 	run_tasks(w);
+	if (intro__executor_is_parents(&pool->base))
+		intro__child_vanish(0);
 	intro_mark_worker_stop(pool->base.pool, w->seat.index);
 	join_before(w);
 	if (w->leaves) {
@@ -411,6 +414,8 @@ static void thread_ends(void *arg)
 	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
 	struct intro_error error;
 
+	if (intro__executor_is_parents(&pool->base))
+		intro__child_vanish(0);
 	intro__handlers_restore(w->seat.handlers);
 	intro_mark_worker_stop(pool->base.pool, w->seat.index);
 	intro__seat_leave(&w->seat);

@@ -61,6 +61,13 @@ void intro__seat_leave(struct seat *seat)
 	self.seat = seat->outer;
 }
 
+void intro__seats_forked(void)
+{
+	for (struct seat *seat = self.seat; seat; seat = seat->outer)
+		if (seat->handlers)
+			((struct thread_worker *)seat)->leaves = true;
+}
+
 static struct seat *seat_of(const struct thread_pool *pool)
 {
 	struct seat *seat = self.seat;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -180,6 +181,70 @@ static void periodic_workers_stay_with_the_parent(void **state)
 	intro_periodic_free(worker);
 }
 
+/* --- who returns from a task in a process that it was not submitted in --------------------------
+ */
+
+static _Atomic unsigned *ran; /* shared with all children */
+
+static int runs(struct intro_call *call)
+{
+	++*ran;
+	return 0;
+}
+
+/* Its status is the code, of which a child that does not end has none. */
+static int forks_and_returns(struct intro_call *call)
+{
+	int status = -1;
+	pid_t child = fork();
+
+	if (!child) {
+		alarm(20);
+		if (call->size)
+			pthread_exit(NULL);
+		return 0;
+	}
+	return waitpid(child, &status, 0) == child ? status : -1;
+}
+
+/* It ends, and runs nothing of what the pool has still to do. */
+static void expect_child_to_end(struct intro_executor *e, bool exits, int status)
+{
+	struct intro_future first, f[50];
+	struct intro_error error;
+
+	assert_non_null(e);
+	*ran = 0;
+	submit_new(e, &first, forks_and_returns, "x", exits);
+	for (int i = 0; i < 50; i++)
+		submit_new(e, &f[i], runs, NULL, 0);
+	assert_int_equal(intro_future_error(&first, INTRO_FOREVER, &error), 0);
+	assert_int_equal(error.code, status);
+	intro_future_destroy(&first);
+	for (int i = 0; i < 50; i++) {
+		assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, NULL), 0);
+		intro_future_destroy(&f[i]);
+	}
+	assert_int_equal(*ran, 50);
+	intro_executor_free(e);
+}
+
+static void a_child_ends_where_it_returns_to_the_pool(void **state)
+{
+	ran = mmap(NULL, sizeof(*ran), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(ran, MAP_FAILED);
+	for (int exits = 0; exits < 2; exits++) {
+		expect_child_to_end(intro_thread_executor_new(POOL_OPTIONS(.workers = 1)), exits,
+				    0);
+		expect_child_to_end(intro_dynamic_executor_new(POOL_OPTIONS(.workers = 1)), exits,
+				    0);
+		expect_child_to_end(intro_process_executor_new(POOL_OPTIONS(.workers = 1)), exits,
+				    exits ? W_EXITCODE(1, 0) : 0);
+	}
+	munmap((void *)ran, sizeof(*ran));
+	assert_int_equal(count_children(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +253,7 @@ int main(void)
 		cmocka_unit_test(processes_stay_with_the_parent),
 		cmocka_unit_test(process_pools_stay_with_the_parent),
 		cmocka_unit_test(periodic_workers_stay_with_the_parent),
+		cmocka_unit_test(a_child_ends_where_it_returns_to_the_pool),
 	};
 
 	private_area();
