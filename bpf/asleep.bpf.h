@@ -15,11 +15,11 @@ extern void *bpf_rdonly_cast(void *object, __u32 type_id) __ksym __weak;
 	((type *)bpf_rdonly_cast((void *)(pointer), bpf_core_type_id_kernel(type)))
 
 /*
- * Where a thread's user registers lie from the start of its kernel stack: the size of stacks and
- * what is kept above the registers differ by kernel. Found by the first snapshot, which asks the
- * helper; 0 before that. Reading them at that place saves the helper's call, 20 to 35 ns a switch.
+ * Found by the first snapshot, which asks the helper for a thread's registers and looks at the
+ * tracer's own socket. Reading registers at that place saves the helper's call, 20 to 35 ns a
+ * switch. What a switch needs of this is copied into the ring's header, which it needs anyway.
  */
-__u64 regs_offset;
+struct intro_learned learned = {.socket_operations = 1};
 
 /* Memory makes a number of a pointer: the verifier has no arithmetic on what it knows to point. */
 static __u64 regs_place;
@@ -28,18 +28,16 @@ static __always_inline void regs_find(struct task_struct *task)
 {
 	__u64 stack = (__u64)task->stack, regs;
 
-	if (!bpf_rdonly_cast || regs_offset)
+	if (!bpf_rdonly_cast || learned.regs_offset)
 		return;
 	WRITE_ONCE(regs_place, bpf_task_pt_regs(task));
 	regs = READ_ONCE(regs_place);
 	if (regs > stack && regs - stack < 1 << 20)
-		regs_offset = regs - stack;
+		learned.regs_offset = regs - stack;
 }
 
-static __always_inline struct pt_regs *regs_of(struct task_struct *task)
+static __always_inline struct pt_regs *regs_of(struct task_struct *task, __u64 offset)
 {
-	__u64 offset = regs_offset;
-
 	if (bpf_rdonly_cast && likely(offset))
 		return read_as(struct pt_regs, task->stack + offset);
 	return (struct pt_regs *)bpf_task_pt_regs(task);
@@ -72,7 +70,7 @@ static __always_inline struct file **file_slot(struct task_struct *task, __u32 f
  * descriptors that it keeps open over the first snapshot; 1: not learned.
  */
 __u32 own_socket, own_pipe;
-static __u64 socket_operations = 1, pipe_operations = 1;
+static __u64 pipe_operations = 1;
 
 static __always_inline void operations_learn(struct task_struct *tracer, __u32 fd, __u64 *to)
 {
@@ -98,7 +96,7 @@ static __always_inline __u8 file_type_copied(struct file **slot)
 }
 
 /* S_IFMT of an open file >> 12, 0 when the descriptor is not open. */
-static __always_inline __u8 file_type(struct task_struct *task, __u32 fd)
+static __always_inline __u8 file_type(struct task_struct *task, __u32 fd, __u64 socket_operations)
 {
 	struct file **slot = file_slot(task, fd);
 	struct file *file;
@@ -140,9 +138,10 @@ static __always_inline __u32 asleep_compat(struct pt_regs *regs, __u64 nr, __u64
 #endif
 
 /* Reads no register that it does not need: each is a load that may fault, so a checked one. */
-static __always_inline __u32 asleep_registers(struct task_struct *task, __u64 *arg0)
+static __always_inline __u32 asleep_registers(struct task_struct *task,
+					      const struct intro_learned *known, __u64 *arg0)
 {
-	struct pt_regs *regs = regs_of(task);
+	struct pt_regs *regs = regs_of(task, known->regs_offset);
 	__u64 nr = regs_sysnr(regs), arg1;
 
 	if (nr >= 0x8000) /* -1: an exception or interrupt, so a page fault or a signal */
@@ -153,7 +152,7 @@ static __always_inline __u32 asleep_registers(struct task_struct *task, __u64 *a
 #endif
 	*arg0 = regs_arg0(regs);
 	if (takes_descriptor(nr))
-		return ASLEEP(0, file_type(task, *arg0), nr);
+		return ASLEEP(0, file_type(task, *arg0, known->socket_operations), nr);
 	arg1 = regs_arg1(regs);
 	return ASLEEP(0, nr == SYS_FUTEX ? arg1 & 0x7f : arg1, nr);
 }
@@ -164,19 +163,20 @@ static __always_inline bool runs_in_kernel(struct task_struct *task)
 }
 
 /* Why a thread sleeps: an ASLEEP, and arg0, which was 0. */
-static __always_inline __u32 asleep_why(struct task_struct *task, __u64 *arg0)
+static __always_inline __u32 asleep_why(struct task_struct *task, const struct intro_learned *known,
+					__u64 *arg0)
 {
 	return runs_in_kernel(task) ? ASLEEP(INTRO_SWITCH_KTHREAD, 0, INTRO_SYS_NONE)
-				    : asleep_registers(task, arg0);
+				    : asleep_registers(task, known, arg0);
 }
 
 /*
  * A thread that can run left the CPU on its way back to user mode: at a reschedule, or because it
  * asked to (sched_yield). Only its system call tells, so only that one is reported.
  */
-static __always_inline __u32 asleep_yielded(struct task_struct *task)
+static __always_inline __u32 asleep_yielded(struct task_struct *task, __u64 offset)
 {
-	if (runs_in_kernel(task) || regs_sysnr(regs_of(task)) != SYS_SCHED_YIELD)
+	if (runs_in_kernel(task) || regs_sysnr(regs_of(task, offset)) != SYS_SCHED_YIELD)
 		return ASLEEP_NOWHERE;
 #if defined(__TARGET_ARCH_x86)
 	if (is_compat(task))

@@ -17,11 +17,14 @@
 static __always_inline void clock_sync(struct intro_ring *ring, struct task_struct *prev)
 {
 	struct rq *rq = prev->se.cfs_rq->rq;
-	__u64 clock = rq->clock;
+	__u64 clock = rq->clock, measured = bpf_ktime_get_ns() - clock;
 
-	ring->clock_offset = clock_offset_next(ring->clock_offset, ring->clock_synced,
-					       bpf_ktime_get_ns() - clock, clock);
+	ring->clock_until = clock + clock_holds_next(ring->clock_until - ring->clock_synced,
+						     ring->clock_offset, measured);
+	ring->clock_offset =
+		clock_offset_next(ring->clock_offset, ring->clock_synced, measured, clock);
 	ring->run_queue = (__u64)rq;
+	ring->learned = learned;
 	ring->clock_synced = clock;
 }
 
@@ -47,7 +50,7 @@ static __always_inline __u64 clock_of_switch(struct intro_ring *ring, struct tas
 		return bpf_ktime_get_ns();
 	rq = clock_queue(ring, prev);
 	clock = rq->clock;
-	if (unlikely(clock - ring->clock_synced >= CLOCK_SYNC_NS))
+	if (unlikely(clock > ring->clock_until))
 		return 0;
 	clock += ring->clock_offset; /* before the first clock_sync both are 0 */
 	if (!next->pid && likely(clock))

@@ -6,8 +6,13 @@
  * bpf/ and the module of kmod/. They tick alongside, apart by what the latter is slewed.
  */
 
-/* For so long, by the scheduler's clock, a distance holds. */
-#define CLOCK_SYNC_NS 1000000
+/*
+ * For so long, by the scheduler's clock, a distance holds: twice as long as the last time when that
+ * one was found to be near, the least time when not. To measure it costs as much as ten switches.
+ */
+#define CLOCK_HOLDS_LEAST_NS 1000000
+#define CLOCK_HOLDS_MOST_NS 16000000
+#define CLOCK_NEAR_NS 2000
 /*
  * CLOCK_MONOTONIC is slewed by at most 500 ppm against the hardware, 1 part in 2 048; seldom by
  * more than 1 part in 16 384.
@@ -33,6 +38,14 @@ static __always_inline __u64 clock_offset_next(__u64 offset, __u64 synced, __u64
 		return measured;
 	most = seldom < most ? seldom : most;
 	return offset + (longer < most ? longer : most);
+}
+
+/* How long that distance holds; `held` so long did the last. */
+static __always_inline __u64 clock_holds_next(__u64 held, __u64 offset, __u64 measured)
+{
+	if (measured - offset + CLOCK_NEAR_NS > 2 * CLOCK_NEAR_NS)
+		return CLOCK_HOLDS_LEAST_NS;
+	return 2 * held < CLOCK_HOLDS_MOST_NS ? 2 * held : CLOCK_HOLDS_MOST_NS;
 }
 
 #endif

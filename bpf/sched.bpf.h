@@ -183,11 +183,11 @@ int on_switch(__u64 *ctx)
 	ring->running = (__u32)SWITCH_NEXT(ctx)->pid + 1ull;
 	rec->arg0 = state ? 0 : clock_early(ring, prev, ts);
 	if (state)
-		why = asleep_state(state) | asleep_why(prev, &rec->arg0);
+		why = asleep_state(state) | asleep_why(prev, &ring->learned, &rec->arg0);
 	else if (SWITCH_PREEMPT(ctx))
 		why = ASLEEP(INTRO_SWITCH_PREEMPT, 0, INTRO_SYS_NONE);
 	else
-		why = asleep_yielded(prev);
+		why = asleep_yielded(prev, ring->learned.regs_offset);
 	*(__u32 *)&rec->state = why;
 	ring_publish(ring, sizeof(*rec));
 	return 0;

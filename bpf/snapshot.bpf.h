@@ -18,7 +18,7 @@ static __always_inline void snapshot_fill(struct intro_rec_snapshot *rec, struct
 	if (task->exit_state) {
 		rec->state = INTRO_OFF_DEAD;
 	} else if (state && !task->on_cpu) {
-		why = asleep_why(task, &rec->arg0);
+		why = asleep_why(task, &learned, &rec->arg0);
 		rec->state = asleep_state(state) | (__u8)why;
 	} else {
 		rec->state = INTRO_OFF_RUNNABLE;
@@ -45,7 +45,7 @@ int on_snapshot(struct bpf_iter__task *ctx)
 	if (!runs_in_kernel(task))
 		regs_find(task);
 	if (snapshot_when == INTRO_SNAPSHOT_BEGIN && task == tracer) {
-		operations_learn(tracer, own_socket, &socket_operations);
+		operations_learn(tracer, own_socket, &learned.socket_operations);
 		operations_learn(tracer, own_pipe, &pipe_operations);
 	}
 	if (!target_has(task->pid))

@@ -19,10 +19,14 @@ static inline u64 clock_of_switch(struct writer *writer, const struct task_struc
 
 	if (!TASKS_ARE_CHARGED_ALL || !asleep)
 		return ktime_get_mono_fast_ns();
-	if (unlikely(clock - writer->charge_synced >= CLOCK_SYNC_NS)) {
-		writer->charge_offset =
-			clock_offset_next(writer->charge_offset, writer->charge_synced,
-					  ktime_get_mono_fast_ns() - clock, clock);
+	if (unlikely(clock > writer->charge_until)) {
+		u64 measured = ktime_get_mono_fast_ns() - clock;
+
+		writer->charge_until =
+			clock + clock_holds_next(writer->charge_until - writer->charge_synced,
+						 writer->charge_offset, measured);
+		writer->charge_offset = clock_offset_next(writer->charge_offset,
+							  writer->charge_synced, measured, clock);
 		writer->charge_synced = clock;
 	}
 	return clock + writer->charge_offset;

@@ -37,8 +37,8 @@ struct writer {
 	u64 switched;		 /* when it came */
 	u64 unseen;		 /* so many more switches may follow wake-ups that went unseen */
 	u64 clock_offset;	 /* CLOCK_MONOTONIC less the scheduler's clock; 0: not known */
-	/* Likewise less the clock by which tasks are charged, at that time by it; 0: never */
-	u64 charge_offset, charge_synced;
+	/* Likewise less the clock by which tasks are charged, when by it (0: never), until when */
+	u64 charge_offset, charge_synced, charge_until;
 	u64 gap_begin, gap_last, gap_count;
 	struct intro_placed *placed; /* NULL: pages are not counted */
 	bool counted;		     /* some are, and not yet told of */

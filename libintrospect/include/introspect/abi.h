@@ -333,6 +333,16 @@ struct intro_rec_def {
 	char name[INTRO_DEF_BYTES]; /* NUL-padded; NUL-terminated */
 };
 
+/* What the programs find out about the kernel that they run in. */
+struct intro_learned {
+	/*
+	 * Where a thread's user registers lie from the start of its kernel stack: the size of
+	 * stacks and what is kept above the registers differ by kernel. 0: not known
+	 */
+	__u64 regs_offset;
+	__u64 socket_operations; /* f_op of all sockets; 1: not known */
+};
+
 /*
  * The ring of one CPU: this header, then `size` bytes, then INTRO_RING_SLACK bytes so that a
  * record which starts before the end is written and read without wrapping.
@@ -349,12 +359,8 @@ struct intro_rec_def {
  * if that was 0; before its next record it writes a LOST record from these and clears them.
  */
 struct intro_ring {
-	/* The line that each switch needs. But for head, open and contended only this CPU uses it
-	 */
+	/* The line that each switch needs. But for head only this CPU uses it */
 	__u64 head;
-	__u64 open;
-	/* How many targets wait for this CPU: while there are any, record every switch on it. */
-	__u64 contended;
 	__u64 running; /* 1 + tid of who came last; 0: none seen yet */
 	/*
 	 * Below this head there is room, and nothing to do before a switch is recorded: no gap to
@@ -362,11 +368,12 @@ struct intro_ring {
 	 */
 	__u64 plain_until;
 	/*
-	 * CLOCK_MONOTONIC less the run queue's clock, that clock when it was measured, and where
-	 * the run queue is (0: not looked for).
+	 * CLOCK_MONOTONIC less the run queue's clock, until when by that clock it may be taken to
+	 * be so, and where the run queue is (0: not looked for).
 	 */
-	__u64 clock_offset, clock_synced;
+	__u64 clock_offset, clock_until;
 	__u64 run_queue;
+	struct intro_learned learned;
 	/* The line of what is rare, and of the reader's tail */
 	__u64 tail;
 	__u64 lost;	 /* ever */
@@ -379,6 +386,13 @@ struct intro_ring {
 	__u64 placed;
 	/* Not 0: nothing is written any more, since then (ns); what is below head is all */
 	__u64 ended;
+	/* The line of those who may be interrupted, of other CPUs, and of comparing clocks */
+	__u64 open;
+	/* How many targets wait for this CPU: while there are any, record every switch on it. */
+	__u64 contended;
+	/* The run queue's clock when clock_offset was measured */
+	__u64 clock_synced;
+	__u64 reserved[5];
 };
 #define INTRO_RING_SLACK (INTRO_ROW_BYTES * INTRO_ROWS_MAX)
 
@@ -401,7 +415,7 @@ INTRO_ASSERT_SIZE(intro_rec_snapshot, 64);
 INTRO_ASSERT_SIZE(intro_rec_lost, 32);
 INTRO_ASSERT_SIZE(intro_rec_mark, 32);
 INTRO_ASSERT_SIZE(intro_rec_def, 64);
-INTRO_ASSERT_SIZE(intro_ring, 128);
+INTRO_ASSERT_SIZE(intro_ring, 192);
 #define INTRO_ASSERT_OFFSET(type, member, bytes)                                                   \
 	INTRO_ASSERT(__builtin_offsetof(struct type, member) == (bytes), #type "." #member)
 INTRO_ASSERT_OFFSET(intro_rec, kind, 8);
