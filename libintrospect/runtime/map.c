@@ -274,6 +274,20 @@ int intro__map_begin(struct map *m, intro_task_fn fn, const void *items)
 	return err;
 }
 
+static int map(struct map *m, intro_task_fn fn, const void *items, int64_t deadline)
+{
+	int err = intro__map_begin(m, fn, items);
+
+	for (size_t c = 0; !err && c < m->chunks; c++)
+		err = intro__map_give(m, c, deadline);
+	return err;
+}
+
+static void end_map(void *m)
+{
+	intro__map_end(m);
+}
+
 int intro_executor_map(struct intro_executor *executor, intro_task_fn fn, const void *items,
 		       size_t n, size_t item_size, size_t chunk, int64_t timeout_ns,
 		       intro_map_done_fn done, void *ctx)
@@ -284,12 +298,11 @@ int intro_executor_map(struct intro_executor *executor, intro_task_fn fn, const 
 			.item_size = item_size,
 			.done = done,
 			.ctx = ctx};
-	int64_t deadline = intro__deadline(timeout_ns);
 	int err;
 
-	err = intro__map_begin(&m, fn, items);
-	for (size_t c = 0; !err && c < m.chunks; c++)
-		err = intro__map_give(&m, c, deadline);
-	intro__map_end(&m);
+	/* also when done, or a chunk that the submitter runs, ends the thread */
+	pthread_cleanup_push(end_map, &m);
+	err = map(&m, fn, items, intro__deadline(timeout_ns));
+	pthread_cleanup_pop(1);
 	return err;
 }

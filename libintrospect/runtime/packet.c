@@ -2,6 +2,8 @@
 /* packet.c - the packets of connections and managers. See packet.h. */
 #include "packet.h"
 
+#include "join.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,6 +36,7 @@ int intro__packet_send(int fd, const struct packet *packet, const void *bytes, s
 	struct msghdr message = {.msg_iov = iov, .msg_iovlen = n ? 2 : 1};
 	union control control;
 	ssize_t sent;
+	int was;
 
 	if (passed >= 0) {
 		memset(&control, 0, sizeof(control));
@@ -44,9 +47,11 @@ int intro__packet_send(int fd, const struct packet *packet, const void *bytes, s
 		message.msg_control = &control;
 		message.msg_controllen = sizeof(control);
 	}
+	was = intro__cancel_forbid();
 	do
 		sent = sendmsg(fd, &message, flags | MSG_NOSIGNAL);
 	while (sent < 0 && errno == EINTR);
+	intro__cancel_allow(was);
 	if (sent < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;
 	return 0;
@@ -67,14 +72,16 @@ static int take_passed(struct msghdr *message)
 
 static ssize_t receive(int fd, struct msghdr *message, int flags)
 {
-	for (;;) {
-		ssize_t n = recvmsg(fd, message, flags | MSG_CMSG_CLOEXEC);
+	/* who is cancelled here has a lock, and may be in the middle of a message */
+	int was = intro__cancel_forbid();
+	ssize_t n;
 
-		/* RESET tells once that the other end had not received all; what it sent is there
-		 */
-		if (n >= 0 || (errno != EINTR && errno != ECONNRESET))
-			return n;
-	}
+	/* RESET tells once that the other end had not received all; what it sent is there */
+	do
+		n = recvmsg(fd, message, flags | MSG_CMSG_CLOEXEC);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
+	intro__cancel_allow(was);
+	return n;
 }
 
 int64_t intro__packet_recv(int fd, struct packet *packet, void *bytes, size_t room, int *passed,

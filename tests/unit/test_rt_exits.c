@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <introspect/connection.h>
 #include <introspect/fiber.h>
 #include <introspect/locks.h>
 #include <introspect/loop.h>
@@ -497,6 +498,87 @@ static void a_thread_is_joined(void **state)
 	assert_int_equal(intro_thread_join_all(10 * SEC), 0);
 }
 
+/* --- maps ------------------------------------------------------------------------------------- */
+
+static _Atomic unsigned mapped;
+
+static int counts_slowly(struct intro_call *call)
+{
+	sleep_ms(1);
+	mapped += *(const unsigned char *)call->arg;
+	return 0;
+}
+
+static int done_exits(size_t index, const struct intro_result *result,
+		      const struct intro_error *error, void *ctx)
+{
+	assert_null(error);
+	if (index == 2)
+		end_thread();
+	return 0;
+}
+
+/* The items are on its stack: no chunk may run any more when that goes. */
+static void *maps(void *executor)
+{
+	unsigned char items[200];
+
+	memset(items, 1, sizeof(items));
+	intro_executor_map(executor, counts_slowly, items, sizeof(items), 1, 1, INTRO_FOREVER,
+			   done_exits, NULL);
+	return executor;
+}
+
+static void a_map_is_over_before_its_thread(void **state)
+{
+	struct intro_executor *e[] = {
+		intro_thread_executor_new(POOL_OPTIONS(.name = "exits", .workers = 2)),
+		intro_process_executor_new(POOL_OPTIONS(.name = "exits", .workers = 2))};
+	unsigned then;
+
+	for (int i = 0; i < 2; i++) {
+		mapped = 0;
+		in_a_thread(maps, e[i]);
+		then = mapped;
+		assert_true(then < 200);
+		sleep_ms(5);
+		assert_int_equal(mapped, then);
+		intro_executor_free(e[i]);
+	}
+}
+
+/* --- connections ------------------------------------------------------------------------------ */
+
+static void *receives(void *connection)
+{
+	char byte;
+	size_t n;
+
+	return intro_connection_recv_into(connection, &byte, 1, &n) ? connection : NULL;
+}
+
+/* The lock that a receiver has is not left behind, nor half of a message. */
+static void who_receives_is_not_cancelled(void **state)
+{
+	struct intro_connection *ends[2];
+	pthread_t thread;
+	void *result;
+	char byte;
+	size_t n;
+
+	assert_int_equal(intro_connection_pair(true, ends), 0);
+	assert_int_equal(pthread_create(&thread, NULL, receives, ends[0]), 0);
+	sleep_ms(5);
+	pthread_cancel(thread);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(intro_connection_send(ends[1], "x", 1), 0);
+	assert_int_equal(pthread_join(thread, &result), 0);
+	assert_null(result);
+	assert_int_equal(intro_connection_recv_into(ends[0], &byte, 1, &n), 0);
+	intro_connection_free(ends[0]);
+	intro_connection_free(ends[1]);
+}
+
 /* --- barriers --------------------------------------------------------------------------------- */
 
 static int action_exits(void *arg)
@@ -544,6 +626,8 @@ int main(void)
 		cmocka_unit_test(a_service_worker_is_replaced),
 		cmocka_unit_test(a_hook_ends_the_services),
 		cmocka_unit_test_prestate(a_thread_is_joined, &one),
+		cmocka_unit_test(a_map_is_over_before_its_thread),
+		cmocka_unit_test(who_receives_is_not_cancelled),
 		cmocka_unit_test(an_action_breaks_its_barrier),
 	};
 
