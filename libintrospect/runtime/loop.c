@@ -40,13 +40,6 @@ struct handler {
 	char event[];
 };
 
-struct timer {
-	struct timer *next; /* by time, then by number */
-	uint64_t number;
-	int64_t due;
-	struct call *call;
-};
-
 /* Its address is the thread. */
 static __thread char here __attribute__((tls_model("initial-exec")));
 
@@ -215,18 +208,16 @@ static void free_calls(struct intro_loop *loop)
 
 void intro_loop_free(struct intro_loop *loop)
 {
-	struct timer *timer;
 	struct handler *handler;
 	struct watch *watch;
+	struct call *call;
 
 	if (!loop)
 		return;
 	free_calls(loop);
-	while ((timer = loop->timers)) {
-		loop->timers = timer->next;
-		free(timer->call);
-		free(timer);
-	}
+	while ((call = intro__loop_timers_pop(&loop->timers)))
+		free(call);
+	intro__loop_timers_fini(&loop->timers);
 	while ((handler = loop->handlers)) {
 		loop->handlers = handler->next;
 		free(handler);
@@ -279,27 +270,22 @@ int intro_loop_call_soon(struct intro_loop *loop, intro_loop_fn fn, void *arg)
 int intro_loop_call_later(struct intro_loop *loop, int64_t delay_ns, intro_loop_fn fn, void *arg,
 			  uint64_t *number)
 {
-	struct timer *timer, **at = &loop->timers;
+	struct call *call;
 
 	if (is_foreign(loop))
 		return -EPERM;
 	if (!fn)
 		return -EINVAL;
-	timer = calloc(1, sizeof(*timer));
-	if (timer)
-		timer->call = call_new(fn, arg);
-	if (!timer || !timer->call) {
-		free(timer);
+	call = call_new(fn, arg);
+	if (call)
+		call->timer =
+			intro__loop_timers_add(&loop->timers, intro__deadline(delay_ns), call);
+	if (!call || !call->timer) {
+		free(call);
 		return -ENOMEM;
 	}
-	timer->due = intro__deadline(delay_ns);
-	timer->number = timer->call->timer = ++loop->timer_number;
-	while (*at && (*at)->due <= timer->due)
-		at = &(*at)->next;
-	timer->next = *at;
-	*at = timer;
 	if (number)
-		*number = timer->number;
+		*number = call->timer;
 	return 0;
 }
 
@@ -317,28 +303,21 @@ static int cancel_queued(struct intro_loop *loop, uint64_t number)
 
 int intro_loop_cancel(struct intro_loop *loop, uint64_t number)
 {
+	struct call *call;
+
 	if (is_foreign(loop))
 		return -EPERM;
-	for (struct timer **at = &loop->timers, *timer; (timer = *at); at = &timer->next) {
-		if (timer->number != number)
-			continue;
-		*at = timer->next;
-		free(timer->call);
-		free(timer);
-		return 0;
-	}
-	return cancel_queued(loop, number);
+	call = intro__loop_timers_cancel(&loop->timers, number);
+	if (!call)
+		return cancel_queued(loop, number);
+	free(call);
+	return 0;
 }
 
 static void queue_due(struct intro_loop *loop)
 {
-	struct timer *timer;
-
-	while ((timer = loop->timers) && timer->due <= intro__now()) {
-		loop->timers = timer->next;
-		queue(loop, timer->call, loop->timer_name);
-		free(timer);
-	}
+	while (intro__loop_timers_next(&loop->timers) <= intro__now())
+		queue(loop, intro__loop_timers_pop(&loop->timers), loop->timer_name);
 }
 
 /* --- events --------------------------------------------------------------------------------------
@@ -546,9 +525,9 @@ static int timeout_ms(struct intro_loop *loop, bool until_idle)
 
 	if (atomic_load(&loop->stopping) || is_queued(loop))
 		return 0;
-	if (!loop->timers)
+	if (!loop->timers.n)
 		return until_idle ? 0 : -1;
-	left = loop->timers->due - intro__now();
+	left = intro__loop_timers_next(&loop->timers) - intro__now();
 	if (left <= 0)
 		return 0;
 	left = (left - 1) / 1000000 + 1;
@@ -636,7 +615,7 @@ static int run_turns(struct intro_loop *loop, bool until_idle)
 
 	do {
 		/* idle when a turn after the last thing to do found nothing more */
-		idle = until_idle && !loop->timers && !is_queued(loop);
+		idle = until_idle && !loop->timers.n && !is_queued(loop);
 		err = idle ? poll_ready(loop, 0) : turn(loop, until_idle);
 		idle &= !is_queued(loop);
 	} while (!err && !idle && !atomic_load(&loop->stopping));

@@ -5,6 +5,7 @@
 #include <introspect/loop.h>
 
 #include "executor_private.h"
+#include "loop_timers.h"
 
 #define EVENT_BYTES 32
 
@@ -32,8 +33,7 @@ struct intro_loop {
 	struct call *turn; /* what is left of the turn under way; taken by the loop's thread */
 	struct loop_executor *executor; /* NULL: none */
 	_Atomic uint32_t settled; /* a futex: it ends to run, or its executor has nothing left */
-	struct timer *timers;
-	uint64_t timer_number;
+	struct loop_timers timers;
 	struct call *running; /* NULL: none. The loop's thread */
 	struct handler *handlers;
 	struct watch *watches;

@@ -354,9 +354,77 @@ static void a_queued_callback_is_a_task(void **state)
 	free(m);
 }
 
+/* Many timers: each in its time, those of one time in the order of asking, or cancelled. */
+#define MANY_TIMERS 20000
+
+static struct {
+	uint64_t number[MANY_TIMERS];
+	int64_t due[MANY_TIMERS]; /* from below */
+	bool cancelled[MANY_TIMERS];
+	unsigned ran, in_order;
+} many;
+
+static void in_its_time(void *arg)
+{
+	size_t i = (size_t)arg;
+
+	assert_false(many.cancelled[i]);
+	assert_true(now_ns() >= many.due[i]);
+	many.ran++;
+}
+
+static void in_order(void *arg)
+{
+	assert_int_equal((size_t)arg, many.in_order++);
+}
+
+static void many_timers(void **state)
+{
+	struct intro_loop *loop = intro_loop_new("many");
+	unsigned random = 1, cancelled = 0;
+	uint64_t again;
+
+	memset(&many, 0, sizeof(many));
+	for (size_t i = 0; i < MANY_TIMERS; i++) {
+		int64_t delay =
+			(int64_t)((random = random * 1103515245 + 12345) >> 16) % 1000 * MSEC;
+
+		many.due[i] = now_ns() + delay / 5;
+		assert_int_equal(intro_loop_call_later(loop, delay / 5, in_its_time, (void *)i,
+						       &many.number[i]),
+				 0);
+		/* one that is there, of any age, and may be so already */
+		if (i % 2 && !many.cancelled[random % i]) {
+			assert_int_equal(intro_loop_cancel(loop, many.number[random % i]), 0);
+			many.cancelled[random % i] = true;
+			cancelled++;
+		}
+	}
+	for (size_t i = 0; i < MANY_TIMERS; i++)
+		if (many.cancelled[i])
+			assert_int_equal(intro_loop_cancel(loop, many.number[i]), -ENOENT);
+	assert_int_equal(intro_loop_run_until_idle(loop), 0);
+	assert_int_equal(many.ran, MANY_TIMERS - cancelled);
+	for (size_t i = 0; i < MANY_TIMERS; i++)
+		assert_int_equal(intro_loop_cancel(loop, many.number[i]), -ENOENT);
+	/* their places are used again, their numbers are not */
+	assert_int_equal(intro_loop_call_later(loop, SEC, in_its_time, NULL, &again), 0);
+	for (size_t i = 0; i < MANY_TIMERS; i++)
+		assert_true(many.number[i] != again);
+	assert_int_equal(intro_loop_cancel(loop, 0), -ENOENT);
+	assert_int_equal(intro_loop_cancel(loop, UINT64_MAX), -ENOENT);
+	assert_int_equal(intro_loop_cancel(loop, again), 0);
+	for (size_t i = 0; i < MANY_TIMERS; i++)
+		assert_int_equal(intro_loop_call_later(loop, 0, in_order, (void *)i, NULL), 0);
+	assert_int_equal(intro_loop_run_until_idle(loop), 0);
+	assert_int_equal(many.in_order, MANY_TIMERS);
+	intro_loop_free(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_timers),
 		cmocka_unit_test(calls_run_in_order),
 		cmocka_unit_test(timers_run_in_order_of_time),
 		cmocka_unit_test(a_due_timer_can_be_cancelled_until_it_runs),
