@@ -34,28 +34,33 @@ static __always_inline struct rq *clock_queue(struct intro_ring *ring, struct ta
 	return bpf_rdonly_cast ? read_as(struct rq, ring->run_queue) : prev->se.cfs_rq->rq;
 }
 
-/*
- * ns, CLOCK_MONOTONIC; 0: only after clock_sync. asleep: prev leaves because it waits for
- * something. Before a CPU goes idle the scheduler looks for work on others, and reads the clock
- * once more; that is charged to nobody, and to prev here neither.
- */
+/* ns, CLOCK_MONOTONIC; 0: only after clock_sync. asleep: prev leaves because it waits for
+ * something. */
 static __always_inline __u64 clock_of_switch(struct intro_ring *ring, struct task_struct *prev,
-					     struct task_struct *next, bool asleep)
+					     bool asleep)
 {
-	struct rq *rq;
 	__u64 clock;
 
 	/* the member is there with CONFIG_FAIR_GROUP_SCHED */
 	if (!asleep || !bpf_core_field_exists(prev->se.cfs_rq))
 		return bpf_ktime_get_ns();
-	rq = clock_queue(ring, prev);
-	clock = rq->clock;
+	clock = clock_queue(ring, prev)->clock;
 	if (unlikely(clock > ring->clock_until))
 		return 0;
-	clock += ring->clock_offset; /* before the first clock_sync both are 0 */
-	if (!next->pid && likely(clock))
-		clock -= rq->clock_task - prev->se.exec_start;
-	return clock;
+	return clock + ring->clock_offset;
+}
+
+/*
+ * A CPU goes idle; ts is the time of that switch by clock_of_switch. Returns when prev was last
+ * charged: then the scheduler looked for work on other CPUs, and read the clock once more, which is
+ * charged to nobody.
+ */
+static __always_inline __u64 clock_before_idle(struct intro_ring *ring, struct task_struct *prev,
+					       __u64 ts)
+{
+	if (!bpf_core_field_exists(prev->se.cfs_rq))
+		return ts;
+	return ts - (clock_queue(ring, prev)->clock_task - prev->se.exec_start);
 }
 
 /*
@@ -68,11 +73,12 @@ static __always_inline __u64 clock_of_switch(struct intro_ring *ring, struct tas
 static __always_inline __u64 clock_early(struct intro_ring *ring, struct task_struct *prev,
 					 __u64 ts)
 {
-	__u64 offset = ring->clock_offset, early;
+	__u64 early;
 
-	if (!offset || !bpf_core_field_exists(prev->se.cfs_rq))
+	if (!bpf_core_field_exists(prev->se.cfs_rq) || (!bpf_rdonly_cast && !ring->clock_until))
 		return 0;
-	early = ts - (clock_queue(ring, prev)->clock + offset);
+	/* before the first clock_sync both are 0 */
+	early = ts - (clock_queue(ring, prev)->clock + ring->clock_offset);
 	return early < ts ? early : 0;
 }
 

@@ -112,8 +112,10 @@ static __noinline __u64 switch_prepare(struct intro_ring *ring, __u64 ts, struct
 
 	if (!ts) {
 		clock_sync(ring, prev);
-		ts = clock_of_switch(ring, prev, next, true);
+		ts = clock_of_switch(ring, prev, true);
 	}
+	if (!next->pid)
+		ts = clock_before_idle(ring, prev, ts);
 	if (running != prev_tid + 1ull && running && prev_tid)
 		switch_missed(ring, ts, cpu, prev);
 	ring->running = next->pid + 1ull;
@@ -135,7 +137,7 @@ static __noinline __u64 switch_prepare(struct intro_ring *ring, __u64 ts, struct
 static __always_inline bool switch_is_plain(struct intro_ring *ring, __u64 ts, __u32 prev_tid,
 					    __u32 next_tid, __u32 prev_state)
 {
-	return ts && ring->running == prev_tid + 1ull &&
+	return ts && next_tid && ring->running == prev_tid + 1ull &&
 	       ring->head + sizeof(struct intro_rec_switch) <= ring->plain_until &&
 	       bit_test(known_bits, next_tid) && (whole_system || bit_test(known_bits, prev_tid)) &&
 	       !(prev_state & TASK_DEAD);
@@ -171,7 +173,7 @@ int on_switch(__u64 *ctx)
 		ring->running = (__u32)SWITCH_NEXT(ctx)->pid + 1ull;
 		return 0;
 	}
-	ts = clock_of_switch(ring, prev, SWITCH_NEXT(ctx), state && prev->pid);
+	ts = clock_of_switch(ring, prev, state && prev->pid);
 	if (unlikely(!switch_is_plain(ring, ts, prev->pid, SWITCH_NEXT(ctx)->pid, state))) {
 		ts = switch_prepare(ring, ts, prev, SWITCH_NEXT(ctx));
 		if (!ts)
@@ -181,13 +183,14 @@ int on_switch(__u64 *ctx)
 	rec_head(&rec->rec, ts, INTRO_KIND_SWITCH, 1, bpf_get_smp_processor_id(), prev->pid);
 	rec->next_tid = SWITCH_NEXT(ctx)->pid;
 	ring->running = (__u32)SWITCH_NEXT(ctx)->pid + 1ull;
-	rec->arg0 = state ? 0 : clock_early(ring, prev, ts);
-	if (state)
+	if (state) {
+		rec->arg0 = 0;
 		why = asleep_state(state) | asleep_why(prev, &ring->learned, &rec->arg0);
-	else if (SWITCH_PREEMPT(ctx))
-		why = ASLEEP(INTRO_SWITCH_PREEMPT, 0, INTRO_SYS_NONE);
-	else
-		why = asleep_yielded(prev, ring->learned.regs_offset);
+	} else {
+		rec->arg0 = clock_early(ring, prev, ts);
+		why = SWITCH_PREEMPT(ctx) ? ASLEEP(INTRO_SWITCH_PREEMPT, 0, INTRO_SYS_NONE)
+					  : asleep_yielded(prev, ring->learned.regs_offset);
+	}
 	*(__u32 *)&rec->state = why;
 	ring_publish(ring, sizeof(*rec));
 	return 0;

@@ -194,7 +194,6 @@ void on_switch(void *data, bool preempt, struct task_struct *prev, struct task_s
 		prev_state = asleep_state(prev_state);
 	} else {
 		why.arg0 = clock_early(writer, next, ts);
-		writer->switched -= why.arg0;
 		if (preempt)
 			why.flags = INTRO_SWITCH_PREEMPT;
 		else
