@@ -160,19 +160,27 @@ void intro__future_drop(struct future *f, const struct intro_error *error)
 
 	struct intro_executor *executor = atomic_load_explicit(&f->executor, memory_order_relaxed);
 
+	/* before: a callback may end the thread */
+	atomic_fetch_add_explicit(&executor->lost, 1, memory_order_relaxed);
 	if (intro__future_end(f, &end)) {
 		intro_future_set_running_or_notify_cancel(intro__public(f));
 		intro__count_cancelled(executor);
-	} else {
-		atomic_fetch_add_explicit(&executor->lost, 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&executor->lost, 1, memory_order_relaxed);
 	}
+}
+
+static void notify_cancel(void *f)
+{
+	intro_future_set_running_or_notify_cancel(intro__public(f));
 }
 
 void intro__future_drop_cancelled(struct future *f)
 {
 	intro__count_cancelled(atomic_load_explicit(&f->executor, memory_order_relaxed));
+	/* also where a callback ends the thread */
+	pthread_cleanup_push(notify_cancel, f);
 	intro__future_cancel(f);
-	intro_future_set_running_or_notify_cancel(intro__public(f));
+	pthread_cleanup_pop(1);
 }
 
 void *intro__bytes_alloc(size_t size)

@@ -440,6 +440,11 @@ void intro_future_add_done_callback(struct intro_future *future, struct intro_do
 	cb->fn(future, cb->arg);
 }
 
+static void notify_cancel(void *future)
+{
+	intro_future_set_running_or_notify_cancel(future);
+}
+
 static void end_destination(struct intro_future *source, void *arg)
 {
 	struct intro_future *to = ((struct intro_future_link *)arg)->destination;
@@ -447,8 +452,10 @@ static void end_destination(struct intro_future *source, void *arg)
 
 	/* over, and so not to change any more; a destination that was cancelled first stays that */
 	if (is_cancelled(state_of(f))) {
-		if (intro_future_cancel(to))
-			intro_future_set_running_or_notify_cancel(to);
+		/* nothing happens to one that is RUNNING or over */
+		pthread_cleanup_push(notify_cancel, to);
+		intro_future_cancel(to);
+		pthread_cleanup_pop(1);
 	} else if (f->failed) {
 		intro_future_set_error(to, &f->error);
 	} else {

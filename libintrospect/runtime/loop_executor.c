@@ -93,9 +93,12 @@ static void cancel_pending(struct loop_executor *e)
 	struct call *call;
 
 	while ((call = intro__loop_unqueue(e->loop, NULL))) {
-		intro__future_drop_cancelled(call->future);
+		struct future *f = call->future;
+
 		free(call);
-		one_less(e);
+		pthread_cleanup_push(one_less, e);
+		intro__future_drop_cancelled(f);
+		pthread_cleanup_pop(1);
 	}
 }
 

@@ -149,6 +149,11 @@ static void process_statistics(struct intro_executor *executor,
 	to->workers = pool->alive;
 }
 
+static void wake_manager(void *pool)
+{
+	intro__process_pool_wake_manager(pool);
+}
+
 static void process_shutdown(struct intro_executor *executor, unsigned flags)
 {
 	struct process_pool *pool = pool_of(executor);
@@ -156,9 +161,10 @@ static void process_shutdown(struct intro_executor *executor, unsigned flags)
 	pthread_mutex_lock(&pool->lock);
 	pool->closed = true;
 	pthread_mutex_unlock(&pool->lock);
+	pthread_cleanup_push(wake_manager, pool);
 	if (flags & INTRO_SHUTDOWN_CANCEL_PENDING)
 		intro__process_pool_drop_queue(pool, NULL);
-	intro__process_pool_wake_manager(pool);
+	pthread_cleanup_pop(1);
 	/* a callback runs in the manager, which cannot wait for itself */
 	if (!(flags & INTRO_SHUTDOWN_WAIT) || intro__process_manages() == pool)
 		return;

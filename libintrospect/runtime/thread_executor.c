@@ -279,8 +279,9 @@ static void drop_queue(struct thread_pool *pool, const struct intro_error *error
 }
 
 /* All sleepers find the pool closed or broken. lock is not held. */
-static void wake_all(struct thread_pool *pool)
+static void wake_all(void *arg)
 {
+	struct thread_pool *pool = arg;
 	struct thread_worker *w;
 
 	do {
@@ -640,9 +641,10 @@ static void thread_shutdown(struct intro_executor *executor, unsigned flags)
 	pool->closed = true;
 	end_queue(pool);
 	pthread_mutex_unlock(&pool->lock);
+	pthread_cleanup_push(wake_all, pool);
 	if (flags & INTRO_SHUTDOWN_CANCEL_PENDING)
 		drop_queue(pool, NULL);
-	wake_all(pool);
+	pthread_cleanup_pop(1);
 	/* a worker cannot wait for its own end, nor a guest */
 	if ((flags & INTRO_SHUTDOWN_WAIT) && !intro__seat_in(pool))
 		join_all(pool);

@@ -46,6 +46,12 @@ static int exits(struct intro_call *call)
 	return 0;
 }
 
+static int waits(struct intro_call *call)
+{
+	gate_wait(*(struct gate *const *)call->arg);
+	return 0;
+}
+
 /* Also with a thread more in its process, which would keep that alive. */
 static void *stays(void *arg)
 {
@@ -498,6 +504,54 @@ static void a_thread_is_joined(void **state)
 	assert_int_equal(intro_thread_join_all(10 * SEC), 0);
 }
 
+/* --- shutdowns -------------------------------------------------------------------------------- */
+
+static void *cancels_pending(void *executor)
+{
+	intro_executor_shutdown(executor, INTRO_SHUTDOWN_CANCEL_PENDING);
+	return executor;
+}
+
+/* Callbacks end the thread that shuts down; what it cancels is over all the same. */
+static void a_shutdown_ends_its_thread(void **state)
+{
+	struct intro_loop *loop = intro_loop_new("exits");
+	struct gate *gate[] = {gate_new_shared(), gate_new_shared(), gate_new_shared()};
+	struct intro_executor *e[] = {
+		intro_thread_executor_new(POOL_OPTIONS(.name = "exits", .workers = 1)),
+		intro_process_executor_new(
+			POOL_OPTIONS(.name = "exits", .workers = 1, .prefetch = 1)),
+		intro_loop_executor_new(loop, NULL)};
+
+	for (int i = 0; i < 3; i++) {
+		struct intro_done_callback cb[30];
+		struct intro_future f[30];
+		unsigned cancelled = 0;
+
+		for (int k = 0; k < 30; k++) {
+			cb[k] = (struct intro_done_callback){.fn = exits_in_callback};
+			intro_future_init(&f[k]);
+			if (k >= 10)
+				intro_future_add_done_callback(&f[k], &cb[k]);
+			assert_int_equal(intro_executor_submit(e[i], &f[k], waits, &gate[i],
+							       sizeof(gate[i])),
+					 0);
+		}
+		in_a_thread(cancels_pending, e[i]);
+		/* where one thread does not cancel them all, the next does */
+		while (!intro_future_done(&f[29]))
+			in_a_thread(cancels_pending, e[i]);
+		gate_open(gate[i]);
+		for (int k = 0; k < 30; k++) {
+			cancelled += intro_future_result(&f[k], 10 * SEC, NULL) == -ECANCELED;
+			intro_future_destroy(&f[k]);
+		}
+		assert_true(cancelled >= 20);
+		intro_executor_free(e[i]);
+	}
+	intro_loop_free(loop);
+}
+
 /* --- maps ------------------------------------------------------------------------------------- */
 
 static _Atomic unsigned mapped;
@@ -626,6 +680,7 @@ int main(void)
 		cmocka_unit_test(a_service_worker_is_replaced),
 		cmocka_unit_test(a_hook_ends_the_services),
 		cmocka_unit_test_prestate(a_thread_is_joined, &one),
+		cmocka_unit_test(a_shutdown_ends_its_thread),
 		cmocka_unit_test(a_map_is_over_before_its_thread),
 		cmocka_unit_test(who_receives_is_not_cancelled),
 		cmocka_unit_test(an_action_breaks_its_barrier),
