@@ -33,7 +33,7 @@ class Trial:
     def ok(self, passed, name, why=""):
         self.calls.append(("ok", passed, name, why))
         if not passed:
-            self.failed.append(name)
+            self.failed.append(f"{name} ({' '.join(str(why).split())[:300]})")
         return bool(passed)
 
     def skip(self, name, why):
