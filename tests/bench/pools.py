@@ -4,12 +4,14 @@
 
 usage: pools.py [--rounds N] [--tries N]
 
-In each round each program runs once, so that a slow time of the machine meets all of them; the median
-of a program's rounds counts. In brackets: how many times better (above 1) or worse than that peer
+In each round each program runs once, in an order drawn anew: a slow time of the machine meets all of
+them, and none always comes after one that leaves the CPUs slow, or fast. The median of a program's rounds
+counts. In brackets: how many times better (above 1) or worse than that peer
 ours is. tests/bench/pools/ holds the programs, and pools.h what they measure.
 """
 import argparse
 import os
+import random
 import resource
 import statistics
 import subprocess
@@ -89,8 +91,8 @@ disturbed = []  # by how much of a CPU, each run that counts
 def medians(programs, rounds, tries=1):
     got = {name: [] for name in programs}
     for _ in range(rounds):
-        for name, argv in programs.items():
-            got[name].append(run_undisturbed(argv, tries))
+        for name in random.sample(list(programs), len(programs)):
+            got[name].append(run_undisturbed(programs[name], tries))
     return {name: {key: statistics.median(r[key] for r in results) for key in results[0]}
             for name, results in got.items()}
 
