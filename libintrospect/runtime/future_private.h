@@ -242,6 +242,11 @@ static inline int intro__future_hold_running(struct future *f, struct intro_exec
 	return 0;
 }
 
+/* As cancel, for who took it out of its cell, and does not begin it. */
+bool intro__future_cancel(struct future *f);
+
+bool intro__future_begin_slowly(struct future *f);
+
 /*
  * The caller took f out of its cell of a thread pool's queue, or another kind of executor gave it:
  * it is RUNNING from here on; false: it was cancelled.
@@ -252,10 +257,6 @@ static inline int intro__future_hold_running(struct future *f, struct intro_exec
  * other's: either cancel finds the cell empty, or we find the future locked or CANCELLED. So to
  * begin one takes no read-modify-write of its own.
  */
-/* As cancel, for who took it out of its cell, and does not begin it. */
-bool intro__future_cancel(struct future *f);
-
-bool intro__future_begin_slowly(struct future *f);
 static inline bool intro__future_begin(struct future *f)
 {
 	if (!atomic_load_explicit(&f->place, memory_order_relaxed))
