@@ -28,10 +28,15 @@ static __always_inline void clock_sync(struct intro_ring *ring, struct task_stru
 	ring->clock_synced = clock;
 }
 
-/* Once there was a clock_sync. */
-static __always_inline struct rq *clock_queue(struct intro_ring *ring, struct task_struct *prev)
+/* Can clocks be compared? The member is there with CONFIG_FAIR_GROUP_SCHED. */
+#define CLOCK_KNOWS_QUEUE(prev) bpf_core_field_exists((prev)->se.cfs_rq)
+
+/* The run queue's; 0 where it is not known, or, with typed reads, not yet: see clock_sync. */
+static __always_inline __u64 clock_queue(struct intro_ring *ring, struct task_struct *prev)
 {
-	return bpf_rdonly_cast ? read_as(struct rq, ring->run_queue) : prev->se.cfs_rq->rq;
+	if (bpf_rdonly_cast)
+		return read_as(struct rq, ring->run_queue)->clock;
+	return CLOCK_KNOWS_QUEUE(prev) ? prev->se.cfs_rq->rq->clock : 0;
 }
 
 /* ns, CLOCK_MONOTONIC; 0: only after clock_sync. asleep: prev leaves because it waits for
@@ -41,13 +46,12 @@ static __always_inline __u64 clock_of_switch(struct intro_ring *ring, struct tas
 {
 	__u64 clock;
 
-	/* the member is there with CONFIG_FAIR_GROUP_SCHED */
-	if (!asleep || !bpf_core_field_exists(prev->se.cfs_rq))
+	if (!asleep)
 		return bpf_ktime_get_ns();
-	clock = clock_queue(ring, prev)->clock;
+	clock = clock_queue(ring, prev);
 	if (unlikely(clock > ring->clock_until))
 		return 0;
-	return clock + ring->clock_offset;
+	return clock + ring->clock_offset; /* before the first clock_sync both are 0 */
 }
 
 /*
@@ -55,12 +59,11 @@ static __always_inline __u64 clock_of_switch(struct intro_ring *ring, struct tas
  * charged: then the scheduler looked for work on other CPUs, and read the clock once more, which is
  * charged to nobody.
  */
-static __always_inline __u64 clock_before_idle(struct intro_ring *ring, struct task_struct *prev,
-					       __u64 ts)
+static __always_inline __u64 clock_before_idle(struct task_struct *prev, __u64 ts)
 {
-	if (!bpf_core_field_exists(prev->se.cfs_rq))
-		return ts;
-	return ts - (clock_queue(ring, prev)->clock_task - prev->se.exec_start);
+	return CLOCK_KNOWS_QUEUE(prev)
+		       ? ts - (prev->se.cfs_rq->rq->clock_task - prev->se.exec_start)
+		       : ts;
 }
 
 /*
@@ -75,10 +78,10 @@ static __always_inline __u64 clock_early(struct intro_ring *ring, struct task_st
 {
 	__u64 early;
 
-	if (!bpf_core_field_exists(prev->se.cfs_rq) || (!bpf_rdonly_cast && !ring->clock_until))
+	if (!bpf_rdonly_cast && !ring->clock_until)
 		return 0;
 	/* before the first clock_sync both are 0 */
-	early = ts - (clock_queue(ring, prev)->clock + ring->clock_offset);
+	early = ts - (clock_queue(ring, prev) + ring->clock_offset);
 	return early < ts ? early : 0;
 }
 

@@ -110,12 +110,14 @@ static __noinline __u64 switch_prepare(struct intro_ring *ring, __u64 ts, struct
 	__u32 cpu = bpf_get_smp_processor_id(), prev_tid = prev->pid;
 	__u64 running = ring->running;
 
-	if (!ts) {
+	if (!ts && CLOCK_KNOWS_QUEUE(prev)) {
 		clock_sync(ring, prev);
 		ts = clock_of_switch(ring, prev, true);
+	} else if (!ts) {
+		ts = bpf_ktime_get_ns();
 	}
 	if (!next->pid)
-		ts = clock_before_idle(ring, prev, ts);
+		ts = clock_before_idle(prev, ts);
 	if (running != prev_tid + 1ull && running && prev_tid)
 		switch_missed(ring, ts, cpu, prev);
 	ring->running = next->pid + 1ull;
@@ -173,7 +175,7 @@ int on_switch(__u64 *ctx)
 		ring->running = (__u32)SWITCH_NEXT(ctx)->pid + 1ull;
 		return 0;
 	}
-	ts = clock_of_switch(ring, prev, state && prev->pid);
+	ts = clock_of_switch(ring, prev, state);
 	if (unlikely(!switch_is_plain(ring, ts, prev->pid, SWITCH_NEXT(ctx)->pid, state))) {
 		ts = switch_prepare(ring, ts, prev, SWITCH_NEXT(ctx));
 		if (!ts)
