@@ -93,6 +93,8 @@ static __always_inline bool switch_wanted(struct intro_ring *ring, __u32 cpu, bo
 
 	if (!prev && !next && !contended)
 		return false;
+	if (!bit_test(known_bits, prev_tid))
+		ring->plain_until = 0; /* it is to be introduced */
 	if (prev && preempted)
 		target_waits(prev_tid, cpu);
 	if (next)
@@ -141,8 +143,7 @@ static __always_inline bool switch_is_plain(struct intro_ring *ring, __u64 ts, _
 {
 	return ts && next_tid && ring->running == prev_tid + 1ull &&
 	       ring->head + sizeof(struct intro_rec_switch) <= ring->plain_until &&
-	       bit_test(known_bits, next_tid) && (whole_system || bit_test(known_bits, prev_tid)) &&
-	       !(prev_state & TASK_DEAD);
+	       bit_test(known_bits, next_tid) && !(prev_state & TASK_DEAD);
 }
 
 /*
