@@ -3,9 +3,10 @@
 # run.sh SUITE...: runs every test program of the suites and counts.
 #
 # A test program prints TAP ("ok N - name", "not ok N - name", "... # SKIP reason"), as cmocka
-# does with CMOCKA_MESSAGE_OUTPUT=TAP. A program that exits 77 is skipped whole; its last line of output
-# is the reason. A program that prints no result, or fails without a failing line, or
-# outlives TEST_TIMEOUT seconds (300), counts as one failure.
+# does with CMOCKA_MESSAGE_OUTPUT=TAP, and how many those are ("1..N", anywhere). A program that exits
+# 77 is skipped whole; its last line of output is the reason. A program that prints no result, or
+# not as many as it said, or fails without a failing line, or outlives TEST_TIMEOUT seconds (300),
+# counts as one failure.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 passed=0 failed=0 skipped=0
@@ -28,12 +29,13 @@ run_one() {
 }
 
 tell_one() {
-    local out=$outs/$1.out prog=$2 rc took p f s
+    local out=$outs/$1.out prog=$2 rc took p f s plan
     read -r rc took <"$outs/$1.end"
     rm "$outs/$1.end"
     s=$(grep -cE '^(not )?ok [0-9]+.*# SKIP' "$out")
     p=$(grep -E '^ok [0-9]+' "$out" | grep -cv '# SKIP')
     f=$(grep -E '^not ok [0-9]+' "$out" | grep -cv '# SKIP')
+    plan=$(awk -F'[.][.]' '/^1[.][.][0-9]+$/ { n += $2 } END { print n + 0 }' "$out")
     if [ "$rc" = 77 ]; then
         s=1 p=0 f=0
         skips+=("$prog: $(tail -n 1 "$out")")
@@ -43,6 +45,10 @@ tell_one() {
     elif [ $((p + f + s)) = 0 ]; then
         f=1
         failures+=("$prog: printed no result")
+    elif [ "$f" = 0 ] && [ $((p + s)) != "$plan" ]; then
+        # it may have ended in the middle, with status 0
+        f=1
+        failures+=("$prog: printed $((p + s)) results of $plan")
     fi
     while IFS= read -r line; do failures+=("$prog: $line"); done \
         < <(grep -E '^not ok [0-9]+' "$out" | grep -v '# SKIP')

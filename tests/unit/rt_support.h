@@ -64,6 +64,17 @@ void submit_new(struct intro_executor *e, struct intro_future *f, intro_task_fn 
 /* Runs fn, whose result is `size` bytes, and copies that. */
 void result_of(struct intro_executor *e, intro_task_fn fn, void *result, size_t size);
 
+/* A task. */
+int nothing(struct intro_call *call);
+
+/*
+ * Ends the thread, with a handler that is never popped: the C library's list of them leads into the
+ * dead stack.
+ */
+void end_thread(void);
+/* A task that does that. */
+int exits(struct intro_call *call);
+
 /* A gate that tasks wait at; also in other processes, when it is in shared memory. */
 struct gate {
 	_Atomic uint32_t open;

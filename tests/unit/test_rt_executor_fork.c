@@ -11,11 +11,6 @@
 #include <introspect/periodic.h>
 #include <introspect/process_pool.h>
 
-static int nothing(struct intro_call *call)
-{
-	return 0;
-}
-
 static int done(size_t index, const struct intro_result *result, const struct intro_error *error,
 		void *ctx)
 {

@@ -64,11 +64,6 @@ static void fork_while_threads_call(void **state)
 
 static struct intro_local *local;
 
-static int nothing(struct intro_call *call)
-{
-	return 0;
-}
-
 static bool registers(void)
 {
 	return intro_function_register("nothing", nothing) == 0;

@@ -111,11 +111,6 @@ void free(void *old)
 /* --- what is tried: each may fail at any step, and cleans up -------------------------------------
  */
 
-static int nothing(struct intro_call *call)
-{
-	return 0;
-}
-
 static int much(struct intro_call *call)
 {
 	static char bytes[BIG];

@@ -320,7 +320,7 @@ static int fails_with_256(struct intro_service_worker *worker)
 	return 256;
 }
 
-static int exits(struct intro_service_worker *worker)
+static int exits_at_once(struct intro_service_worker *worker)
 {
 	_exit(0);
 }
@@ -342,7 +342,7 @@ static void exiting_workers_back_off(void **state)
 		new_manager(OPTIONS(.no_signals = true, .dead_worker = stop_after_five,
 				    .backoff_min_ns = 20 * MSEC, .backoff_max_ns = 3600 * SEC));
 
-	assert_int_equal(intro_service_manager_add(m, SERVICE(.run = exits)), 0);
+	assert_int_equal(intro_service_manager_add(m, SERVICE(.run = exits_at_once)), 0);
 	assert_int_equal(intro_service_manager_run(m), 0);
 	assert_string_equal(shared->how, "exited with status 0");
 	check_back_off();

@@ -314,11 +314,6 @@ static void everything_at_once(void **state)
 
 #define ORDERED 4000
 
-static int nothing(struct intro_call *call)
-{
-	return 0;
-}
-
 /* When each task was submitted, started, ended, had by its reader; by the clock of the marks. */
 static void check_order(const struct intro_rec_mark *m, size_t n)
 {

@@ -25,29 +25,6 @@ static struct intro_executor *new_pool(unsigned workers)
 	return e;
 }
 
-static int nothing(struct intro_call *call)
-{
-	return 0;
-}
-
-static void does_nothing(void *arg)
-{
-}
-
-/* With a handler that is never popped: the C library's list of them leads into the dead stack. */
-static void end_thread(void)
-{
-	pthread_cleanup_push(does_nothing, NULL);
-	pthread_exit(NULL);
-	pthread_cleanup_pop(0);
-}
-
-static int exits(struct intro_call *call)
-{
-	end_thread();
-	return 0;
-}
-
 static int explains_and_exits(struct intro_call *call)
 {
 	intro_call_error(call, "no disk left");

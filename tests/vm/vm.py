@@ -211,14 +211,16 @@ class Results:
 
     def command(self, name, status, output):
         """What one command printed, and how it ended."""
-        told = failed = 0
+        told = failed = planned = 0
         for line in output.splitlines():
             match = re.match(r"(not )?ok \d+ *-? *(.*?)( # SKIP.*)?$", line)
             if match:
                 told += 1
                 failed += bool(match[1]) and not match[3]
                 self.tell(not match[1] or bool(match[3]), f"{name}: {match[2]}", match[3] or "")
-            elif not re.match(r"\d+\.\.\d+$", line):
+            elif re.match(r"1\.\.\d+$", line):
+                planned += int(line[3:])
+            else:
                 print(line if line.startswith("#") else f"# {line}")
         if status == "77":
             self.tell(True, name, " # SKIP " + (output.strip().splitlines() or ["?"])[-1])
@@ -226,6 +228,8 @@ class Results:
             self.tell(False, f"{name}: exit status {status}")
         elif status == "":
             self.tell(False, f"{name}: it did not end before the machine did")
+        elif told != planned:
+            self.tell(False, f"{name}: printed {told} results of {planned}")
         elif not told:
             self.tell(True, f"{name}: exit status 0")
 
