@@ -183,11 +183,11 @@ static bool become_done(struct future *f, enum intro_future_state state, struct 
 struct calls {
 	struct future *f;
 	struct intro_done_callback *next;
-	struct handlers handlers;
 };
 
-static void call_back(struct calls *calls)
+static void call_back(void *arg)
 {
+	struct calls *calls = arg;
 	struct wakes wakes = {0};
 	struct intro_done_callback *cb;
 
@@ -202,22 +202,11 @@ static void call_back(struct calls *calls)
 	intro__wake(&wakes);
 }
 
-/* The thread ends in one: those after it are called all the same. */
-static void call_back_the_rest(void *arg)
-{
-	struct calls *calls = arg;
-
-	intro__handlers_restore(&calls->handlers);
-	call_back(calls);
-}
-
 /* Unlocks f, which was just ended by this thread; wakes, then calls back. */
 static void unlock_and_notify(struct future *f, struct wakes *wakes)
 {
-	struct calls calls;
+	struct calls calls = {.f = f};
 
-	calls.f = f;
-	calls.next = NULL;
 	if (is(f, FUTURE_LISTENED)) {
 		calls.next = f->callbacks;
 		f->callbacks = NULL;
@@ -227,10 +216,8 @@ static void unlock_and_notify(struct future *f, struct wakes *wakes)
 	if (!calls.next)
 		return;
 	intro__help_forbid(true);
-	pthread_cleanup_push(call_back_the_rest, &calls);
-	intro__handlers_save(&calls.handlers);
-	call_back(&calls);
-	pthread_cleanup_pop(0);
+	/* where the thread ends in one, those after it are called all the same */
+	intro__see_through(call_back, &calls);
 	intro__help_forbid(false);
 }
 

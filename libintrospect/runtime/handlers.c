@@ -13,3 +13,27 @@ void intro__handlers_restore(struct handlers *handlers)
 {
 	__pthread_unregister_cancel(&handlers->at);
 }
+
+struct errand {
+	void (*fn)(void *arg);
+	void *arg;
+	struct handlers handlers;
+};
+
+static void go_on(void *arg)
+{
+	struct errand *errand = arg;
+
+	intro__handlers_restore(&errand->handlers);
+	errand->fn(errand->arg);
+}
+
+void intro__see_through(void (*fn)(void *arg), void *arg)
+{
+	struct errand errand = {.fn = fn, .arg = arg};
+
+	pthread_cleanup_push(go_on, &errand);
+	intro__handlers_save(&errand.handlers);
+	fn(arg);
+	pthread_cleanup_pop(0);
+}

@@ -21,4 +21,7 @@ void intro__handlers_save(struct handlers *handlers);
 /* In the handler: there are no others any more. */
 void intro__handlers_restore(struct handlers *handlers);
 
+/* Calls fn until it returns: again, when the thread is ended in it, which then ends after that. */
+void intro__see_through(void (*fn)(void *arg), void *arg);
+
 #endif

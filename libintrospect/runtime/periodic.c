@@ -133,21 +133,27 @@ static void first_due(struct intro_periodic *p, struct entry *e)
 	e->due = e->run_immediately ? now : next_due(p, e, now, now);
 }
 
+/* Also when the thread ends there: it may go on. */
+static void leave(void *before)
+{
+	inside = before;
+}
+
 /* --- a run, where it runs -------------------------------------------------------------------- */
 
 static int run_shared(struct intro_call *outer)
 {
 	struct entry *e = (struct entry *)outer->arg;
-	struct intro_periodic *before = inside;
 	struct intro_call call = *outer;
 	int code;
 
 	call.arg = e->arg;
 	call.size = e->arg_size;
 	e->started = intro__now();
+	pthread_cleanup_push(leave, inside);
 	inside = e->worker;
 	code = e->fn(&call);
-	inside = before;
+	pthread_cleanup_pop(1);
 	e->again_no_more = code == INTRO_NEVER_AGAIN;
 	return e->again_no_more ? 0 : code;
 }
@@ -216,14 +222,15 @@ static void account(void *arg)
 static void finish(struct end *end)
 {
 	const struct entry *e = end->entry;
-	struct intro_periodic *p = e->worker, *before = inside;
+	struct intro_periodic *p = e->worker;
 
 	/* also when the thread ends in the program's function */
 	pthread_cleanup_push(account, end);
 	if (p->failed && end->error.code) {
+		pthread_cleanup_push(leave, inside);
 		inside = p;
 		p->failed(e->index, e->name, &end->error, p->failed_arg);
-		inside = before;
+		pthread_cleanup_pop(1);
 	}
 	pthread_cleanup_pop(1);
 }

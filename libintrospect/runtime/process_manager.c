@@ -193,11 +193,11 @@ static void reap(struct process_pool *pool, struct link *link, char *how, size_t
 struct drop {
 	struct queue *queue;
 	const struct intro_error *error;
-	struct handlers handlers;
 };
 
-static void drop_all(const struct drop *drop)
+static void drop_all(void *arg)
 {
+	const struct drop *drop = arg;
 	struct future *f;
 
 	while ((f = queue_pop(drop->queue))) {
@@ -206,23 +206,9 @@ static void drop_all(const struct drop *drop)
 	}
 }
 
-/* The thread ends in a callback. */
-static void drop_the_rest(void *arg)
-{
-	struct drop *drop = arg;
-
-	intro__handlers_restore(&drop->handlers);
-	drop_all(drop);
-}
-
 static void drop(struct queue *q, const struct intro_error *error)
 {
-	struct drop all = {.queue = q, .error = error};
-
-	pthread_cleanup_push(drop_the_rest, &all);
-	intro__handlers_save(&all.handlers);
-	drop_all(&all);
-	pthread_cleanup_pop(0);
+	intro__see_through(drop_all, &(struct drop){.queue = q, .error = error});
 }
 
 /* The first error stays: what follows are consequences. */

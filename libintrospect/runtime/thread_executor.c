@@ -238,11 +238,11 @@ static void end_queue(struct thread_pool *pool)
 struct drop {
 	struct thread_pool *pool;
 	const struct intro_error *error; /* NULL: they are cancelled */
-	struct handlers handlers;
 };
 
-static void drop_all(const struct drop *drop)
+static void drop_all(void *arg)
 {
+	const struct drop *drop = arg;
 	struct future *f;
 
 	do {
@@ -257,25 +257,11 @@ static void drop_all(const struct drop *drop)
 	atomic_fetch_sub(&drop->pool->droppers, 1);
 }
 
-/* The thread ends in a callback. */
-static void drop_the_rest(void *arg)
-{
-	struct drop *drop = arg;
-
-	intro__handlers_restore(&drop->handlers);
-	drop_all(drop);
-}
-
 /* The queue of a pool that is not to run it, emptied. lock is not held. */
 static void drop_queue(struct thread_pool *pool, const struct intro_error *error)
 {
-	struct drop drop = {.pool = pool, .error = error};
-
 	atomic_fetch_add(&pool->droppers, 1);
-	pthread_cleanup_push(drop_the_rest, &drop);
-	intro__handlers_save(&drop.handlers);
-	drop_all(&drop);
-	pthread_cleanup_pop(0);
+	intro__see_through(drop_all, &(struct drop){.pool = pool, .error = error});
 }
 
 /* All sleepers find the pool closed or broken. lock is not held. */
@@ -419,7 +405,7 @@ static void thread_ends(void *arg)
 		intro__child_vanish(0);
 	intro__handlers_restore(w->seat.handlers);
 	intro_mark_worker_stop(pool->base.pool, w->seat.index);
-	intro__seat_leave(&w->seat);
+	intro__seats_unwound();
 	if (!w->initialized) {
 		w->initialized = true;
 		atomic_fetch_sub(&pool->idle, IDLE_STARTING);

@@ -239,7 +239,9 @@ struct intro_executor *intro__thread_pool_new(const struct intro_executor_option
 
 /* The calling thread is in this seat from now on; the one it had is seat->outer until it leaves. */
 void intro__seat_take(struct seat *seat);
-void intro__seat_leave(struct seat *seat);
+/* Its thread ends, and so has left all that it was in: seats, tasks that it helped with, callbacks.
+ */
+void intro__seats_unwound(void);
 /* Whether the calling thread is a worker or a guest of the pool. */
 bool intro__seat_in(const struct thread_pool *pool);
 /* ops->run_or_queue */

@@ -56,9 +56,10 @@ void intro__seat_take(struct seat *seat)
 	self.seat = seat;
 }
 
-void intro__seat_leave(struct seat *seat)
+void intro__seats_unwound(void)
 {
-	self.seat = seat->outer;
+	self.seat = NULL;
+	self.depth = self.forbid = 0;
 }
 
 void intro__seats_forked(void)
@@ -294,7 +295,7 @@ static ALWAYS_INLINE void leave(struct guest *g, bool quick)
 {
 	struct thread_pool *pool = intro__thread_pool(g->seat.executor);
 
-	intro__seat_leave(&g->seat);
+	self.seat = g->seat.outer;
 	if (!quick && g->announced) {
 		intro_mark_worker_stop(pool->base.pool, g->seat.index);
 		g->announced = false;

@@ -577,17 +577,26 @@ static void without_threads_the_pool_goes_on(void **state)
 	struct intro_executor_statistics n = {.size = sizeof(n)};
 	struct intro_executor *e = intro_thread_executor_new(
 		POOL_OPTIONS(.name = "exits", .workers = 1, .initializer = initializes));
+	const intro_task_fn fns[] = {has_initial, exits, waits_for_one_that_exits, exits};
+	struct intro_done_callback cb[MANY];
 	struct intro_future f[MANY];
+	_Atomic int called = 0;
 
 	works(e);
 	no_threads = true;
-	for (int i = 0; i < MANY; i++)
-		submit_new(e, &f[i], i % 2 ? has_initial : exits, NULL, 0);
+	for (int i = 0; i < MANY; i++) {
+		cb[i] = (struct intro_done_callback){.fn = exits_in_callback, .arg = &called};
+		intro_future_init(&f[i]);
+		if (i % 4 == 3)
+			intro_future_add_done_callback(&f[i], &cb[i]);
+		assert_int_equal(intro_executor_submit(e, &f[i], fns[i % 4], e, 0), 0);
+	}
 	for (int i = 0; i < MANY; i++) {
 		assert_int_equal(intro_future_result(&f[i], 10 * SEC, NULL),
-				 i % 2 ? 0 : -EOWNERDEAD);
+				 i % 4 ? -EOWNERDEAD : 0);
 		intro_future_destroy(&f[i]);
 	}
+	assert_int_equal(called, MANY / 4);
 	assert_int_equal(intro_executor_statistics(e, &n), 0);
 	assert_int_equal(n.workers, 1);
 	intro_executor_shutdown(e, INTRO_SHUTDOWN_WAIT);
