@@ -4,8 +4,8 @@
 /*
  * clock.bpf.h - the time of a switch without reading the clock. schedule() has most often just read
  * one: the run queue's, by which the scheduler charges CPU time. It is not CLOCK_MONOTONIC, but
- * ticks alongside; their distance is measured once a millisecond, and the measuring switch pays for
- * it.
+ * ticks alongside; their distance is measured now and then (drift.h), and the measuring switch pays
+ * for it.
  *
  * Most often: a wake-up that wants this CPU reads the run queue's clock too, and the schedule()
  * that it leads to saves itself a second reading. The switch from the idle task and a preemption

@@ -59,12 +59,12 @@ struct cfs_rq {
 struct sched_entity {
 	__u64 exec_start; /* by clock_task: charged up to then */
 	__u64 sum_exec_runtime;
-	__u64 prev_sum_exec_runtime; /* when it got the CPU */
 	struct cfs_rq *cfs_rq;	     /* with CONFIG_FAIR_GROUP_SCHED */
 };
 
 struct sched_info {
 	unsigned long long run_delay;
+	unsigned long long last_arrival; /* by rq.clock: when it got the CPU */
 	unsigned long long last_queued; /* by rq.clock; 0: it does not wait */
 };
 

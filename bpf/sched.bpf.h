@@ -34,7 +34,7 @@ static __noinline int waking_missed(struct intro_ring *ring, __u64 ts, __u32 cpu
 
 	ring->unseen = next->pid ? ring->unseen - 1 : 0;
 	if (!next->pid || !bpf_core_field_exists(next->sched_info.last_queued) ||
-	    !bpf_core_field_exists(next->se.cfs_rq) || (!whole_system && !target_has(next->pid)))
+	    !CLOCK_KNOWS_QUEUE(next) || (!whole_system && !target_has(next->pid)))
 		return 0;
 	queued = next->sched_info.last_queued;
 	now = next->se.cfs_rq->rq->clock;
@@ -55,8 +55,9 @@ static __noinline int waking_missed(struct intro_ring *ring, __u64 ts, __u32 cpu
 }
 
 /*
- * prev is not who came last. Its run began as long ago as the scheduler has charged it with: both
- * sums were brought up to date just before this tracepoint.
+ * prev is not who came last. When it came the scheduler knows, by the clock that it has just read.
+ * (Not how much it has charged prev with since: it begins to count anew in the middle of a run, when
+ * a thread is moved to another group, as in its exit.)
  */
 static __noinline int switch_missed(struct intro_ring *ring, __u64 ts, __u32 cpu,
 				    struct task_struct *prev)
@@ -65,9 +66,9 @@ static __noinline int switch_missed(struct intro_ring *ring, __u64 ts, __u32 cpu
 	__u64 ran;
 
 	ring->unseen = UNSEEN_SWITCHES;
-	if (!bpf_core_field_exists(prev->se.prev_sum_exec_runtime))
+	if (!bpf_core_field_exists(prev->sched_info.last_arrival) || !CLOCK_KNOWS_QUEUE(prev))
 		return 0;
-	ran = prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime;
+	ran = prev->se.cfs_rq->rq->clock - prev->sched_info.last_arrival;
 	if (ran > ts)
 		return 0;
 	/* not an event of now: without room it stays unknown, as all that no program saw */

@@ -79,25 +79,22 @@ static void waking_missed(struct session *session, struct writer *writer, u64 ts
 	ring_publish(writer, sizeof(*rec));
 }
 
-/*
- * prev is not who came last. Its run began as long ago as the scheduler has charged it with: both
- * sums were brought up to date just before this tracepoint.
- */
+/* prev is not who came last. When it came the scheduler knows. */
 static void switch_missed(struct session *session, struct writer *writer, u64 ts, u32 cpu,
 			  struct task_struct *prev)
 {
-	u64 ran = prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime;
+	u64 arrived = task_sched_info(prev, last_arrival), came = arrived + writer->clock_offset;
 	struct intro_rec_switch *rec;
 
 	writer->unseen = UNSEEN_SWITCHES;
-	if (ran > ts)
+	if (!arrived || !writer->clock_offset || came > ts)
 		return;
-	writer->switched = ts - ran;
+	writer->switched = came;
 	/* not an event of now: without room it stays unknown, as all that no probe saw */
 	if (writer->gap_count || !ring_fits(session, writer, sizeof(*rec)))
 		return;
 	rec = ring_at(session, writer, writer->head);
-	rec_head(&rec->rec, ts - ran, INTRO_KIND_SWITCH, 1, cpu, writer->running - 1);
+	rec_head(&rec->rec, came, INTRO_KIND_SWITCH, 1, cpu, writer->running - 1);
 	rec->next_tid = prev->pid;
 	rec->state = INTRO_SWITCH_LATE;
 	rec->arg1 = 0;
