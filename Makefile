@@ -162,7 +162,7 @@ $(SYSPROG): $(B)/%: $(B)/obj/%.o $(LIB_A) $(RT_A)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call file_libs,$*.c) $(LIBS)
 # see there: who leaves a task by pthread_exit
-$(B)/obj/libintrospect/runtime/thread_run.o: ALL_CFLAGS += -fexceptions
+$(B)/obj/libintrospect/runtime/thread_run.o $(B)/obj/libintrospect/runtime/task_group.o: ALL_CFLAGS += -fexceptions
 $(B)/obj/tests/bench/%.o: ALL_CFLAGS += $(shell pkg-config --cflags glib-2.0 2>/dev/null)
 $(B)/bench/%: $(B)/obj/tests/bench/%.o $(LIB_A) $(RT_A)
 	@mkdir -p $(@D)

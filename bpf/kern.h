@@ -59,13 +59,13 @@ struct cfs_rq {
 struct sched_entity {
 	__u64 exec_start; /* by clock_task: charged up to then */
 	__u64 sum_exec_runtime;
-	struct cfs_rq *cfs_rq;	     /* with CONFIG_FAIR_GROUP_SCHED */
+	struct cfs_rq *cfs_rq; /* with CONFIG_FAIR_GROUP_SCHED */
 };
 
 struct sched_info {
 	unsigned long long run_delay;
 	unsigned long long last_arrival; /* by rq.clock: when it got the CPU */
-	unsigned long long last_queued; /* by rq.clock; 0: it does not wait */
+	unsigned long long last_queued;	 /* by rq.clock; 0: it does not wait */
 };
 
 struct task_struct {

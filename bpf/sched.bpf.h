@@ -56,8 +56,8 @@ static __noinline int waking_missed(struct intro_ring *ring, __u64 ts, __u32 cpu
 
 /*
  * prev is not who came last. When it came the scheduler knows, by the clock that it has just read.
- * (Not how much it has charged prev with since: it begins to count anew in the middle of a run, when
- * a thread is moved to another group, as in its exit.)
+ * (Not how much it has charged prev with since: it begins to count anew in the middle of a run,
+ * when a thread is moved to another group, as in its exit.)
  */
 static __noinline int switch_missed(struct intro_ring *ring, __u64 ts, __u32 cpu,
 				    struct task_struct *prev)

@@ -117,6 +117,7 @@ int workload_shutdown_run(struct workload_run *run);
 int workload_mixed_run(struct workload_run *run);
 int workload_rejected_run(struct workload_run *run);
 int workload_dynamic_run(struct workload_run *run);
+int workload_group_run(struct workload_run *run);
 int workload_periodic_run(struct workload_run *run);
 int workload_sums_run(struct workload_run *run);
 int workload_heartbeat_run(struct workload_run *run);

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What an executor counts and whom it turns away; one that has as many workers as it needs. */
+/*
+ * What an executor counts and whom it turns away; one that has as many workers as it needs; one
+ * whose callers do what is too much for it.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include <introspect/task_group.h>
+
 #include "workload.h"
 
-/* Tasks that may wait in `rejected`, for each worker. */
+/* Tasks that may wait in `rejected` and `group`, for each worker. */
 #define BACKLOG_A_WORKER 2
 /* A dynamic pool is looked after this often, tasks apart. */
 #define TASKS_A_MAINTENANCE 4
@@ -57,24 +62,30 @@ static struct sum *sums_new(struct workload_run *run)
 	return sums;
 }
 
-/* Waits for all, writes their truth, frees them. How many failed. */
-static uint32_t sums_free(struct workload_run *run, const char *pool, struct sum *sums)
+/* Writes their truth, frees them. NULL is fine. */
+static void sums_free(struct workload_run *run, const char *pool, struct sum *sums)
 {
-	uint32_t failed = 0, n = run->tasks;
+	if (sums && sums[0].truth) {
+		truth_write(run->truth, pool, sums[0].truth, run->tasks);
+		truth_write_threads(run->truth, pool, sums[0].truth, run->tasks);
+		truth_free(sums[0].truth, run->tasks);
+	}
+	free(sums);
+}
 
-	for (uint32_t i = 0; i < n; i++) {
+/* Waits for all, and frees them so. How many failed. */
+static uint32_t sums_end(struct workload_run *run, const char *pool, struct sum *sums)
+{
+	uint32_t failed = 0;
+
+	for (uint32_t i = 0; i < run->tasks; i++) {
 		if (intro_future_id(&sums[i].future))
 			failed += intro_future_result(&sums[i].future, INTRO_FOREVER, NULL) != 0;
 		else
 			failed++;
 		intro_future_destroy(&sums[i].future);
 	}
-	if (sums[0].truth) {
-		truth_write(run->truth, pool, sums[0].truth, n);
-		truth_write_threads(run->truth, pool, sums[0].truth, n);
-		truth_free(sums[0].truth, n);
-	}
-	free(sums);
+	sums_free(run, pool, sums);
 	return failed;
 }
 
@@ -109,7 +120,7 @@ int workload_rejected_run(struct workload_run *run)
 
 	for (uint32_t i = 0; !err && i < run->tasks; i++)
 		err = submit_until_taken(run, pool, &sums[i], name);
-	failed = sums ? sums_free(run, "bounded", sums) : 0;
+	failed = sums ? sums_end(run, "bounded", sums) : 0;
 	if (pool)
 		intro_executor_statistics(pool, &stats);
 	intro_executor_free(pool);
@@ -172,7 +183,7 @@ int workload_dynamic_run(struct workload_run *run)
 
 	if (!err)
 		err = wave(run, pool, sums, peak);
-	failed = sums ? sums_free(run, "dynamic", sums) : 0;
+	failed = sums ? sums_end(run, "dynamic", sums) : 0;
 	/* who just ended a task is not asleep yet, and only sleepers leave */
 	do {
 		if (!err)
@@ -189,5 +200,46 @@ int workload_dynamic_run(struct workload_run *run)
 	snprintf(run->note, sizeof(run->note), "; workers: %llu, then %llu, then %llu",
 		 (unsigned long long)peak[0], (unsigned long long)peak[1],
 		 (unsigned long long)last);
+	return 0;
+}
+
+/* All of them as one group; *took: ns. 0, or 1 after a line on stderr. */
+static int run_group(struct workload_run *run, const char *name, unsigned caller_runs,
+		     uint64_t *took)
+{
+	struct intro_executor_options options = {.size = sizeof(options),
+						 .name = name,
+						 .workers = run->workers,
+						 .caller_runs = caller_runs};
+	struct intro_executor *pool = intro_thread_executor_new(&options);
+	struct intro_task_group *group = pool ? intro_task_group_new(pool) : NULL;
+	struct sum *sums = sums_new(run);
+	uint32_t mark = intro_mark_name("sum");
+	uint64_t begin = workload_now();
+	int err = group && sums ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; !err && i < run->tasks; i++) {
+		truth_submit(sums[i].truth, "sum");
+		err = intro_task_group_run_named(group, mark, task_sum, &sums[i], sizeof(sums[i]));
+	}
+	if (!err)
+		err = intro_task_group_wait(group, INTRO_FOREVER, NULL);
+	*took = workload_now() - begin;
+	intro_task_group_free(group);
+	intro_executor_free(pool);
+	sums_free(run, name, sums);
+	return err ? workload_fail("the pool \"%s\": %s", name, strerror(-err)) : 0;
+}
+
+int workload_group_run(struct workload_run *run)
+{
+	uint64_t queued, shared;
+
+	if (run_group(run, "queued", 0, &queued) ||
+	    run_group(run, "callers", BACKLOG_A_WORKER * run->workers, &shared))
+		return 1;
+	snprintf(run->note, sizeof(run->note),
+		 "; %.1f ms with all queued, %.1f ms with callers that run some",
+		 (double)queued / 1e6, (double)shared / 1e6);
 	return 0;
 }

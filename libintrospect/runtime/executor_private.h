@@ -36,6 +36,13 @@ struct intro_executor_ops {
 	 */
 	int (*run_or_queue)(struct intro_executor *executor, struct future *future, uint32_t name,
 			    intro_task_fn fn, const void *arg, size_t size);
+	/*
+	 * With run_or_queue: where that would run the task, nobody listens to marks and the pool
+	 * does not time its tasks, runs it without a future. *error is of the first failure.
+	 * false: it was not run.
+	 */
+	bool (*run_now)(struct intro_executor *executor, intro_task_fn fn, const void *arg,
+			size_t size, struct intro_error *error);
 	/* map: whether workers see the submitter's memory */
 	bool shares_memory;
 	bool binds; /* its workers can be bound to nodes and cores */

@@ -669,6 +669,7 @@ static const struct intro_executor_ops thread_ops = {
 	.statistics = thread_statistics,
 	.maintain = intro__thread_maintain,
 	.run_or_queue = intro__thread_run_or_queue,
+	.run_now = intro__thread_run_now,
 	.shares_memory = true,
 	.binds = true,
 };

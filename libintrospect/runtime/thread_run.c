@@ -123,6 +123,14 @@ struct work {
 	int64_t begin;
 };
 
+static void explain(int code, const struct call_state *state, struct intro_error *error)
+{
+	error->code = code;
+	error->text[0] = 0;
+	if (state->explained)
+		memcpy(error->text, state->text, sizeof(error->text));
+}
+
 static __attribute__((noinline)) void end(struct future *f, int code,
 					  const struct call_state *state)
 {
@@ -130,10 +138,7 @@ static __attribute__((noinline)) void end(struct future *f, int code,
 	struct intro_error error;
 
 	if (code) {
-		error.code = code;
-		error.text[0] = 0;
-		if (state->explained)
-			memcpy(error.text, state->text, sizeof(error.text));
+		explain(code, state, &error);
 		how.status = INTRO_STATUS_FAILED;
 		how.error = &error;
 	} else if (state->returned) {
@@ -150,6 +155,18 @@ struct unfinished {
 	const struct call_state *state;
 };
 
+static void explain_unfinished(const struct seat *seat, const struct call_state *state,
+			       struct intro_error *error)
+{
+	if (state->explained)
+		intro__error_set(error, -EOWNERDEAD, "%s", state->text);
+	else
+		intro__error_set(
+			error, -EOWNERDEAD,
+			"the thread of %s ended in the task (pthread_exit, pthread_cancel)",
+			seat->name);
+}
+
 static __attribute__((noinline, cold)) void end_unfinished(struct seat *seat, struct future *f,
 							   int64_t queued_ns, int64_t begin,
 							   const struct call_state *state)
@@ -163,13 +180,7 @@ static __attribute__((noinline, cold)) void end_unfinished(struct seat *seat, st
 	if (seat->executor->timed)
 		intro__count_times(&seat->counts, queued_ns, intro__now() - begin);
 	intro__count_task(&seat->counts, true);
-	if (state->explained)
-		intro__error_set(&error, -EOWNERDEAD, "%s", state->text);
-	else
-		intro__error_set(
-			&error, -EOWNERDEAD,
-			"the thread of %s ended in the task (pthread_exit, pthread_cancel)",
-			seat->name);
+	explain_unfinished(seat, state, &error);
 	how.error = &error;
 	intro__future_end(f, &how);
 }
@@ -449,6 +460,13 @@ static __attribute__((noinline)) int run_or_queue(struct intro_executor *executo
 	return err;
 }
 
+/* The common case: a thread of nobody's, which has run a task here before. */
+static bool may_run_quickly(const struct thread_pool *pool)
+{
+	return !self.seat && !self.forbid && self.serial == pool->serial && !pool->base.timed &&
+	       !intro_marks_on();
+}
+
 int intro__thread_run_or_queue(struct intro_executor *executor, struct future *f, uint32_t name,
 			       intro_task_fn fn, const void *arg, size_t size)
 {
@@ -456,9 +474,7 @@ int intro__thread_run_or_queue(struct intro_executor *executor, struct future *f
 	struct guest *in = self.guest;
 	int err;
 
-	/* the common case: a thread of nobody's, which has run a task here before */
-	if (self.seat || self.forbid || self.serial != pool->serial || executor->timed ||
-	    intro_marks_on() || !intro__thread_is_still_full(pool))
+	if (!may_run_quickly(pool) || !intro__thread_is_still_full(pool))
 		return run_or_queue(executor, f, name, fn, arg, size);
 	come_in(in, true);
 	pthread_cleanup_push(leave_quickly, in);
@@ -466,4 +482,60 @@ int intro__thread_run_or_queue(struct intro_executor *executor, struct future *f
 			  true);
 	pthread_cleanup_pop(1);
 	return err;
+}
+
+struct here {
+	struct guest *in;
+	const struct call_state *state;
+	struct intro_error *error;
+};
+
+static __attribute__((noinline, cold)) void
+leave_unfinished(struct guest *in, const struct call_state *state, struct intro_error *error)
+{
+	intro__count_task(&in->seat.counts, true);
+	if (!error->code)
+		explain_unfinished(&in->seat, state, error);
+	leave(in, true);
+}
+
+static ALWAYS_INLINE void thread_ends_here(void *arg)
+{
+	const struct here *here = arg;
+
+	leave_unfinished(here->in, here->state, here->error);
+}
+
+bool intro__thread_run_now(struct intro_executor *executor, intro_task_fn fn, const void *arg,
+			   size_t size, struct intro_error *error)
+{
+	struct thread_pool *pool = intro__thread_pool(executor);
+	struct guest *in = self.guest;
+	struct call_state state;
+	struct intro_call call;
+	struct here here = {.in = in, .state = &state, .error = error};
+	int code;
+
+	if (!may_run_quickly(pool) || !intro__thread_is_still_full(pool))
+		return false;
+	come_in(in, true);
+	/* as in run_at_once */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load(&pool->over)) {
+		leave(in, true);
+		return false;
+	}
+	call_init(&call, &in->seat, &state);
+	call.arg = arg;
+	call.size = size;
+	call.task = intro__mark_task();
+	intro__count(&in->seat.counts.beside, 1);
+	pthread_cleanup_push(thread_ends_here, &here);
+	code = intro__executor_call(executor, fn, &call);
+	pthread_cleanup_pop(0);
+	intro__count_task(&in->seat.counts, code);
+	if (code && !error->code)
+		explain(code, &state, error);
+	leave(in, true);
+	return true;
 }

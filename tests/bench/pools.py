@@ -22,10 +22,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.path.join(ROOT, "build/bench/pools")
 PYTHON = [sys.executable, os.path.join(ROOT, "tests/bench/pools/python.py")]
 HELPING = "introspect, waiters help"
-CALLERS = "introspect, and callers run"
+CALLERS = "introspect, a task group, and callers run"
 THREADS = {"introspect": [f"{BUILD}/introspect"],
            HELPING: [f"{BUILD}/introspect", "1", "help"],
-           CALLERS: [f"{BUILD}/introspect", "1", "help", "run"], "GThreadPool": [f"{BUILD}/glib"],
+           CALLERS: [f"{BUILD}/introspect", "1", "help", "group"], "GThreadPool": [f"{BUILD}/glib"],
            "libuv": [f"{BUILD}/uv"], "oneTBB": [f"{BUILD}/tbb"], "libgomp": [f"{BUILD}/omp"],
            "Python": PYTHON}
 # of these the submitter runs tasks too, of libgomp's already in the submit when many wait
@@ -122,8 +122,8 @@ def main():
     args = parser.parse_args()
     rounds, tries = args.rounds, args.tries
     print("## Worker pools\n\nTwo workers. Of oneTBB, libgomp and ours whose waiters help the submitter "
-          "is one of them; oneTBB is compared with that, libgomp with the one whose callers run tasks "
-          f"as well once 128 wait, as its do. {rounds} rounds, in turns.\n")
+          "is one of them; oneTBB is compared with that, libgomp with a task group, whose callers run "
+          f"tasks as well once 128 wait, as its do. {rounds} rounds, in turns.\n")
     table(medians(THREADS, rounds, tries), THREAD_ROWS)
     print("### More workers than CPUs\n")
     table(medians(CROWDS, rounds, tries), CROWD_ROWS)

@@ -254,6 +254,22 @@ def rejected(t):
            f"said {said}, the program {queued} {ran}")
 
 
+@lesson("group")
+def group(t):
+    one, two = t.pool("queued"), t.pool("callers")
+    for pool, most in (one, len(t.tasks)), (two, 2 + 1):
+        waiting = most_at_once([(s["submit_ns"], s["start_ns"]) for s in t.tasks if s["pool"] == pool.name])
+        yield (f"{pool.name}: no more tasks wait than may", waiting <= most, waiting)
+    queued = [statistics.mean(s["ledger"]["queued_ns"] for s in t.tasks if s["pool"] == pool.name) for pool in (one, two)]
+    yield ("queued: tasks spend most of their time in the queue", one.ledger["queued"] > 0.8 * (one.ledger["queued"] + one.inside),
+           str(one))
+    yield ("callers: they wait far less", queued[1] < queued[0] / 3, queued)
+    by = {pool.name: {s["worker_tid"] for s in t.tasks if s["pool"] == pool.name} for pool in (one, two)}
+    yield ("queued: one worker runs all", len(by["queued"]) == 1, by)
+    yield ("callers: so does who submits", len(by["callers"]) == 2, by)
+    yield ("callers: two tasks want a CPU at once", two.wanted > 1.4 and one.wanted < 1.1, f"{one}; {two}")
+
+
 @lesson("fetch")
 def fetch(t):
     one, ten = t.pool("sequential"), t.pool("fetch")

@@ -33,6 +33,7 @@ SAYS = {
     "intro_service": r"(clock/[01]\n)+",
     "intro_shared": r"42 84\n",
     "intro_spawn": r"144\n",
+    "intro_task_group": r"1\n4\n9\n16\n",
     "intro_thread": r"reader-1 works\ndone\n",
 }
 # These run until they are told to end.

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Ours: threads, each task with a future of its own. */
+/* Ours: threads, each task with a future of its own, or in a task group. */
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include <introspect/executor.h>
+#include <introspect/task_group.h>
 
 #include "pools.h"
 
 static struct intro_executor *pool;
 static struct intro_future *futures, **list;
+static struct intro_task_group *group; /* NULL: futures */
 
 static int call(struct intro_call *c)
 {
@@ -17,7 +19,16 @@ static int call(struct intro_call *c)
 	return 0;
 }
 
-void pool_run(size_t n, void (*fn)(size_t i))
+static void run_group(size_t n, void (*fn)(size_t i))
+{
+	for (size_t i = 0; i < n; i++)
+		if (intro_task_group_run(group, call, (const void *)fn, i))
+			abort();
+	if (intro_task_group_wait(group, INTRO_FOREVER, NULL))
+		abort();
+}
+
+static void run_futures(size_t n, void (*fn)(size_t i))
 {
 	for (size_t i = 0; i < n; i++) {
 		intro_future_init(&futures[i]);
@@ -28,6 +39,14 @@ void pool_run(size_t n, void (*fn)(size_t i))
 		abort();
 	for (size_t i = 0; i < n; i++)
 		intro_future_destroy(&futures[i]);
+}
+
+void pool_run(size_t n, void (*fn)(size_t i))
+{
+	if (group)
+		run_group(n, fn);
+	else
+		run_futures(n, fn);
 }
 
 /* CPU time of a second in which nobody submits, us; the last look for tasks is over by then. */
@@ -49,7 +68,7 @@ static void measure_idleness(void)
 /* As many as libgomp queues before a submit runs its task itself. */
 #define CALLER_RUNS (64 * POOL_WORKERS)
 
-/* usage: introspect [workers [help [run]]] */
+/* usage: introspect [workers [help [group]]] */
 int main(int argc, char **argv)
 {
 	struct intro_executor_options options = {
@@ -62,12 +81,15 @@ int main(int argc, char **argv)
 	futures = aligned_alloc(64, POOL_BATCH * sizeof(*futures));
 	list = calloc(POOL_BATCH, sizeof(*list));
 	pool = intro_thread_executor_new(&options);
-	if (!futures || !list || !pool)
+	if (pool && argc > 3)
+		group = intro_task_group_new(pool);
+	if (!futures || !list || !pool || (argc > 3 && !group))
 		return 1;
 	for (size_t i = 0; i < POOL_BATCH; i++)
 		list[i] = &futures[i];
 	pools_measure();
 	measure_idleness();
+	intro_task_group_free(group);
 	intro_executor_free(pool);
 	free(futures);
 	free(list);
