@@ -183,6 +183,7 @@ static int wait(struct intro_task_group *group, int64_t timeout_ns)
 	if (n < 0)
 		return n;
 	collect_first(group);
+	group->first = 0; /* these are still in this CPU's cache */
 	return 0;
 }
 
