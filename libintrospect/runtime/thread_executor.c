@@ -619,17 +619,37 @@ static void join_all(struct thread_pool *pool)
 	join_guests(pool);
 }
 
-static void thread_shutdown(struct intro_executor *executor, unsigned flags)
+/*
+ * Whoever pushed a task before this, and would start the first worker for it, finds the pool
+ * closed: so it is started here. error->code is not 0 where there is none and no thread to be had.
+ */
+static void close_pool(struct thread_pool *pool, bool runs_rest, struct intro_error *error)
 {
-	struct thread_pool *pool = intro__thread_pool(executor);
+	int err = 0;
 
+	error->code = 0;
 	pthread_mutex_lock(&pool->lock);
 	pool->closed = true;
 	end_queue(pool);
+	if (runs_rest && !IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE) &&
+	    !intro__thread_is_empty(pool))
+		err = intro__thread_start_worker(pool);
 	pthread_mutex_unlock(&pool->lock);
+	if (err)
+		intro__error_set(error, err, "no thread to be had for pool %s", pool->base.name);
+}
+
+static void thread_shutdown(struct intro_executor *executor, unsigned flags)
+{
+	struct thread_pool *pool = intro__thread_pool(executor);
+	struct intro_error error;
+
+	close_pool(pool, !(flags & INTRO_SHUTDOWN_CANCEL_PENDING), &error);
 	pthread_cleanup_push(wake_all, pool);
 	if (flags & INTRO_SHUTDOWN_CANCEL_PENDING)
 		drop_queue(pool, NULL);
+	else if (error.code)
+		drop_queue(pool, &error);
 	pthread_cleanup_pop(1);
 	/* a worker cannot wait for its own end, nor a guest */
 	if ((flags & INTRO_SHUTDOWN_WAIT) && !intro__seat_in(pool))

@@ -605,6 +605,43 @@ static void without_threads_the_pool_goes_on(void **state)
 	assert_int_equal(count_threads_left("exits/"), 0);
 }
 
+static __thread struct intro_executor *to_be_closed;
+
+/* In a submit: its task is in the queue, and it is about to start a worker. */
+int pthread_mutex_lock(pthread_mutex_t *lock)
+{
+	static int (*real)(pthread_mutex_t *);
+	struct intro_executor *e = to_be_closed;
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "pthread_mutex_lock");
+	to_be_closed = NULL;
+	if (e)
+		intro_executor_shutdown(e, 0);
+	return real(lock);
+}
+
+static void a_shutdown_comes_before_the_first_worker(void **state)
+{
+	struct intro_executor *e;
+	struct intro_error error;
+	struct intro_future f;
+
+	for (int i = 0; i < 20; i++) {
+		e = new_pool(1);
+		intro_future_init(&f);
+		no_threads = i % 2;
+		to_be_closed = e;
+		assert_int_equal(intro_executor_submit(e, &f, nothing, NULL, 0), 0);
+		assert_null(to_be_closed);
+		assert_int_equal(intro_future_error(&f, 10 * SEC, &error), 0);
+		assert_int_equal(error.code, i % 2 ? -EAGAIN : 0);
+		no_threads = false;
+		intro_future_destroy(&f);
+		intro_executor_free(e);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -626,6 +663,7 @@ int main(void)
 		cmocka_unit_test(an_initializer_breaks_the_pool),
 		cmocka_unit_test(who_comes_after_is_initialized),
 		cmocka_unit_test(without_threads_the_pool_goes_on),
+		cmocka_unit_test(a_shutdown_comes_before_the_first_worker),
 	};
 
 	watchdog(60);
