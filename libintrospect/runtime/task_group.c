@@ -2,10 +2,10 @@
 /*
  * task_group.c - tasks that are waited for together.
  *
- * Tasks that were queued have futures of the group's, in a ring, the oldest first; who runs one
- * more takes those out of it that are over, so the ring is as large as there ever were tasks under
- * way. This file is compiled with -fexceptions: a task that a wait runs may end the thread, by
- * which the wait is over, too.
+ * Tasks that were queued have futures of the group's, in a list, the oldest first; who runs one
+ * more and finds it full takes those out of it that are over, so it is little larger than there
+ * ever were tasks under way. This file is compiled with -fexceptions: a task that a wait runs may
+ * end the thread, by which the wait is over, too.
  */
 #include <introspect/task_group.h>
 
@@ -25,21 +25,15 @@ struct slab {
 
 struct intro_task_group {
 	struct intro_executor *executor;
-	/* `room` of each: the ring's, of which those from `first` on, `n`, were submitted; and the
-	 * same in order, for a wait */
-	struct intro_future **ring, **list;
-	size_t room, first, n;
+	/* `room` of them, of which the first `n` were submitted, in this order */
+	struct intro_future **futures;
+	size_t room, n;
 	struct slab *slabs;
 	unsigned runs; /* calls of run, each in a task of the one before */
 	bool waits;
 	bool cancelled;		  /* some were */
 	struct intro_error error; /* of one that failed; code 0: none */
 };
-
-static struct intro_future *at(const struct intro_task_group *group, size_t i)
-{
-	return group->ring[(group->first + i) & (group->room - 1)];
-}
 
 /* It is over. */
 static void collect(struct intro_task_group *group, struct intro_future *future)
@@ -56,51 +50,50 @@ static void collect(struct intro_task_group *group, struct intro_future *future)
 	intro_future_destroy(future);
 }
 
-/* Those in front of one that is not over. */
-static void collect_first(struct intro_task_group *group)
+/* All that are over: one that takes long keeps no other. */
+static void collect_over(struct intro_task_group *group)
 {
-	for (; group->n; group->first++, group->n--) {
-		struct intro_future *future = at(group, 0);
+	size_t left = 0;
 
-		if (intro_future_state(future) < INTRO_FUTURE_CANCELLED_AND_NOTIFIED)
-			return;
-		collect(group, future);
+	for (size_t i = 0; i < group->n; i++) {
+		struct intro_future *future = group->futures[i];
+
+		if (intro_future_state(future) >= INTRO_FUTURE_CANCELLED_AND_NOTIFIED) {
+			collect(group, future);
+			continue;
+		}
+		group->futures[i] = group->futures[left];
+		group->futures[left++] = future;
 	}
+	group->n = left;
 }
 
 /* Twice the room, or the first; if there is memory for it. */
 static void grow(struct intro_task_group *group)
 {
 	size_t more = group->room ? group->room : LEAST_ROOM, room = group->room + more;
-	struct intro_future **ring = calloc(room, sizeof(struct intro_future *));
-	struct intro_future **list = calloc(room, sizeof(struct intro_future *));
+	struct intro_future **futures =
+		reallocarray(group->futures, room, sizeof(struct intro_future *));
 	struct slab *slab = aligned_alloc(_Alignof(struct slab),
 					  sizeof(*slab) + more * sizeof(slab->futures[0]));
 
-	if (!ring || !list || !slab) {
-		free(ring);
-		free(list);
+	if (futures)
+		group->futures = futures;
+	if (!futures || !slab) {
 		free(slab);
 		return;
 	}
-	for (size_t i = 0; i < group->room; i++)
-		ring[i] = at(group, i);
 	for (size_t i = 0; i < more; i++)
-		ring[group->room + i] = &slab->futures[i];
-	free(group->ring);
-	free(group->list);
+		futures[group->room + i] = &slab->futures[i];
 	slab->next = group->slabs;
 	group->slabs = slab;
-	group->ring = ring;
-	group->list = list;
 	group->room = room;
-	group->first = 0;
 }
 
 /* Seldom, as what is over is in another CPU's cache. 0 or -ENOMEM. */
 static int make_room(struct intro_task_group *group)
 {
-	collect_first(group);
+	collect_over(group);
 	if (group->n >= group->room / 4 * 3)
 		grow(group);
 	return group->n < group->room ? 0 : -ENOMEM;
@@ -115,20 +108,52 @@ struct intro_task_group *intro_task_group_new(struct intro_executor *executor)
 	return group;
 }
 
+struct submission {
+	struct intro_task_group *group;
+	struct intro_future *future;
+};
+
+/* It is refused, by a function of the program's that may have run others here meanwhile. */
+static void take_out(const struct submission *of)
+{
+	struct intro_task_group *group = of->group;
+	struct intro_future *last = group->futures[--group->n];
+
+	for (size_t i = group->n; last != of->future; i--) {
+		struct intro_future *before = group->futures[i - 1];
+
+		group->futures[i - 1] = last;
+		last = before;
+	}
+	group->futures[group->n] = of->future;
+}
+
+/* The thread ends: in the task, or in what was asked whether to refuse it. */
+static void submit_unfinished(void *arg)
+{
+	const struct submission *of = arg;
+	struct future *f = intro__future(of->future);
+	uint32_t word = atomic_load_explicit(&f->word, memory_order_acquire);
+
+	if ((word & FUTURE_STATE) <= INTRO_FUTURE_CANCELLED && !intro__future_is_held(f, word))
+		take_out(of);
+}
+
 static int submit(struct intro_task_group *group, uint32_t name, intro_task_fn fn, const void *arg,
 		  size_t size)
 {
-	struct intro_future *future;
+	struct submission of = {.group = group};
 	int err;
 
 	if (group->n == group->room && (err = make_room(group)))
 		return err;
-	future = at(group, group->n++);
-	intro_future_init(future);
-	/* it may run here, and then run others, but not when it is refused */
-	err = intro_executor_submit_named(group->executor, future, name, fn, arg, size);
+	of.future = group->futures[group->n++];
+	intro_future_init(of.future);
+	pthread_cleanup_push(submit_unfinished, &of);
+	err = intro_executor_submit_named(group->executor, of.future, name, fn, arg, size);
+	pthread_cleanup_pop(0);
 	if (err)
-		group->n--;
+		take_out(&of);
 	return err;
 }
 
@@ -174,16 +199,13 @@ static int wait(struct intro_task_group *group, int64_t timeout_ns)
 
 	if (!group->n)
 		return 0;
-	for (size_t i = 0; i < group->n; i++)
-		group->list[i] = at(group, i);
 	group->waits = true;
 	pthread_cleanup_push(wait_is_over, group);
-	n = intro_future_wait(group->list, group->n, INTRO_ALL_COMPLETED, timeout_ns, NULL);
+	n = intro_future_wait(group->futures, group->n, INTRO_ALL_COMPLETED, timeout_ns, NULL);
 	pthread_cleanup_pop(1);
 	if (n < 0)
 		return n;
-	collect_first(group);
-	group->first = 0; /* these are still in this CPU's cache */
+	collect_over(group);
 	return 0;
 }
 
@@ -211,14 +233,18 @@ int intro_task_group_wait(struct intro_task_group *group, int64_t timeout_ns,
 {
 	int err = group->waits || group->runs ? -EDEADLK : wait(group, timeout_ns);
 
-	return err ? err : take_outcome(group, error);
+	if (!err)
+		return take_outcome(group, error);
+	if (error)
+		error->code = 0;
+	return err;
 }
 
 void intro_task_group_cancel(struct intro_task_group *group)
 {
 	/* the last first: workers begin the others meanwhile */
 	for (size_t i = group->n; i--;)
-		intro_future_cancel(at(group, i));
+		intro_future_cancel(group->futures[i]);
 }
 
 void intro_task_group_free(struct intro_task_group *group)
@@ -230,14 +256,13 @@ void intro_task_group_free(struct intro_task_group *group)
 	/* in a forked child nobody runs them any more */
 	if (group->n && !intro__executor_is_parents(group->executor)) {
 		intro_task_group_cancel(group);
-		for (; group->n; group->first++, group->n--)
-			intro_future_destroy(at(group, 0));
+		for (size_t i = 0; i < group->n; i++)
+			intro_future_destroy(group->futures[i]);
 	}
 	while ((slab = group->slabs)) {
 		group->slabs = slab->next;
 		free(slab);
 	}
-	free(group->ring);
-	free(group->list);
+	free(group->futures);
 	free(group);
 }

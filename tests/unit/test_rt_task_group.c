@@ -112,6 +112,31 @@ static void memory_does_not_grow_with_the_tasks(void **state)
 	intro_executor_free(e);
 }
 
+/* Nor where one of them takes as long as all others together. */
+static void one_that_takes_long_keeps_no_others(void **state)
+{
+	struct intro_executor *e = full_pool(2, 0);
+	struct intro_task_group *group = intro_task_group_new(e);
+	_Atomic unsigned counter = 0;
+	struct gate gate = {0};
+	size_t before = 0;
+
+	keep_busy(group, &gate);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(intro_task_group_run(group, counts, (void *)&counter, 0), 0);
+		while ((int)(i - counter) > 50)
+			sched_yield();
+		if (i == MANY / 10)
+			before = mallinfo2().uordblks + mallinfo2().hblkhd;
+	}
+	assert_in_range(mallinfo2().uordblks + mallinfo2().hblkhd, 0, before + 64 * 1024);
+	gate_open(&gate);
+	assert_int_equal(intro_task_group_wait(group, INTRO_FOREVER, NULL), 0);
+	assert_int_equal(counter, MANY);
+	intro_task_group_free(group);
+	intro_executor_free(e);
+}
+
 /* --- who runs them ---------------------------------------------------------------------------- */
 
 struct who {
@@ -229,6 +254,31 @@ static void failures(struct intro_executor *e, struct intro_task_group *group)
 	assert_int_equal(error.code, 0);
 }
 
+static int says_late(struct intro_call *call)
+{
+	return -ETIMEDOUT;
+}
+
+static void a_task_may_say_that_it_was_late(void **state)
+{
+	struct intro_executor *e = full_pool(1, 0);
+	struct intro_task_group *group = intro_task_group_new(e);
+	struct intro_error error = {.code = 1};
+	struct gate gate = {0};
+
+	assert_int_equal(intro_task_group_run(group, says_late, NULL, 0), 0);
+	keep_busy(group, &gate);
+	assert_int_equal(intro_task_group_wait(group, 0, &error), -ETIMEDOUT);
+	assert_int_equal(error.code, 0);
+	assert_int_equal(intro_task_group_wait(group, -1, NULL), -ETIMEDOUT);
+	gate_open(&gate);
+	assert_int_equal(intro_task_group_wait(group, INTRO_FOREVER, &error), -ETIMEDOUT);
+	assert_int_equal(error.code, -ETIMEDOUT);
+	assert_int_equal(intro_task_group_wait(group, INTRO_FOREVER, &error), 0);
+	intro_task_group_free(group);
+	intro_executor_free(e);
+}
+
 static void failures_are_told(void **state)
 {
 	struct intro_executor *e = full_pool(2, 0);
@@ -336,6 +386,63 @@ static void what_is_refused(void **state)
 				 -ESHUTDOWN);
 	assert_int_equal(intro_task_group_wait(group, 0, NULL), 0);
 	assert_int_equal(counter, 1000);
+	intro_task_group_free(group);
+	intro_executor_free(e);
+}
+
+struct asked {
+	struct intro_task_group *group;
+	_Atomic unsigned counter;
+	bool asks; /* it is inside */
+	bool ends; /* the thread */
+};
+
+/* Refuses one, and lets in some others instead. */
+static int runs_others_instead(struct intro_executor *executor, uint64_t backlog, void *arg)
+{
+	struct asked *asked = arg;
+
+	if (asked->asks || !asked->group)
+		return 0;
+	asked->asks = true;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(
+			intro_task_group_run(asked->group, counts, (void *)&asked->counter, 0), 0);
+	asked->asks = false;
+	if (asked->ends)
+		pthread_exit(NULL);
+	return -EAGAIN;
+}
+
+static void *is_refused(void *arg)
+{
+	struct asked *asked = arg;
+
+	return (void *)(intptr_t)intro_task_group_run(asked->group, fails, NULL, 0);
+}
+
+static void what_refuses_runs_others(void **state)
+{
+	struct asked asked = {0};
+	struct intro_executor *e = intro_thread_executor_new(
+		POOL_OPTIONS(.workers = 1,
+			     .check_and_reject = {.fn = runs_others_instead, .arg = &asked}));
+	struct intro_task_group *group = intro_task_group_new(e);
+	struct gate gate = {0};
+	pthread_t thread;
+	void *result;
+
+	keep_busy(group, &gate);
+	asked.group = group;
+	for (int i = 0; i < 100; i++) {
+		asked.ends = i % 2;
+		assert_int_equal(pthread_create(&thread, NULL, is_refused, &asked), 0);
+		assert_int_equal(pthread_join(thread, &result), 0);
+		assert_int_equal((intptr_t)result, asked.ends ? 0 : -EAGAIN);
+	}
+	gate_open(&gate);
+	assert_int_equal(intro_task_group_wait(group, 10 * SEC, NULL), 0);
+	assert_int_equal(asked.counter, 300);
 	intro_task_group_free(group);
 	intro_executor_free(e);
 }
@@ -545,13 +652,16 @@ int main(void)
 		cmocka_unit_test(all_run_once_each),
 		cmocka_unit_test(processes_run_them),
 		cmocka_unit_test(memory_does_not_grow_with_the_tasks),
+		cmocka_unit_test(one_that_takes_long_keeps_no_others),
 		cmocka_unit_test(callers_run_what_is_too_much),
 		cmocka_unit_test(all_have_marks),
 		cmocka_unit_test(failures_are_told),
+		cmocka_unit_test(a_task_may_say_that_it_was_late),
 		cmocka_unit_test(failures_of_callers_tasks_are_told),
 		cmocka_unit_test(what_has_not_begun_is_cancelled),
 		cmocka_unit_test(who_frees_it_waits),
 		cmocka_unit_test(what_is_refused),
+		cmocka_unit_test(what_refuses_runs_others),
 		cmocka_unit_test(a_full_pool_that_is_shut_down_refuses),
 		cmocka_unit_test(a_task_uses_its_own_group),
 		cmocka_unit_test(a_task_ends_the_callers_thread),
