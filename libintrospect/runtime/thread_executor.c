@@ -32,6 +32,7 @@
 #include "child.h"
 #include "handlers.h"
 #include "join.h"
+#include "membarrier.h"
 #include "spin.h"
 #include "thread_private.h"
 
@@ -233,6 +234,8 @@ static void end_queue(struct thread_pool *pool)
 	for (unsigned place = 1; pool->placement && place < pool->placement->n; place++)
 		intro__task_ring_close(intro__thread_queue(pool, place));
 	atomic_store(&pool->over, true);
+	if (pool->barriers)
+		intro__membarrier();
 }
 
 struct drop {
@@ -713,6 +716,7 @@ static struct thread_pool *pool_alloc(const struct intro_executor *base)
 	pool->base.leaves |= FUTURE_HELPS | (intro__usable_cpus() > 1 ? FUTURE_SPINS : 0);
 	pool->serial = 1 + atomic_fetch_add(&pools_made, 1);
 	pool->caller_runs.backlog = base->caller_runs;
+	pool->barriers = base->caller_runs && intro__membarrier_register();
 	pool->caller_runs.held.turn = TURN_HELD;
 	snprintf(pool->guest, sizeof(pool->guest), "%s/guest", pool->base.name);
 	pthread_mutexattr_init(&spinning);

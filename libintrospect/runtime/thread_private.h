@@ -91,6 +91,7 @@ struct thread_pool {
 	unsigned least, grow_at, shrink_at;
 	uint64_t serial; /* no other pool of this process has, or had, it */
 	char guest[INTRO__NAME_BYTES + 16];
+	bool barriers; /* who ends the queue fences guests: membarrier.h */
 	_Atomic(struct guest *) guests;
 	/*
 	 * With waiters that help: the only task that waits, where its submitter puts it and takes

@@ -520,7 +520,10 @@ bool intro__thread_run_now(struct intro_executor *executor, intro_task_fn fn, co
 		return false;
 	come_in(in, true);
 	/* as in run_at_once */
-	atomic_thread_fence(memory_order_seq_cst);
+	if (pool->barriers)
+		atomic_signal_fence(memory_order_seq_cst);
+	else
+		atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load(&pool->over)) {
 		leave(in, true);
 		return false;

@@ -2,17 +2,20 @@
 /* Task groups: their tasks run once each, failures are told, and callers run what is too much. */
 #include "rt_support.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <introspect/task_group.h>
 
 #define MANY 20000
+#define RACES 200
 
 static struct intro_executor *full_pool(unsigned workers, unsigned caller_runs)
 {
@@ -629,7 +632,7 @@ static void *runs_until_refused(void *arg)
 /* Nothing runs once a shutdown that waited has returned, not even what callers run. */
 static void a_shutdown_waits_for_callers(void **state)
 {
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < RACES; i++) {
 		struct race race = {.e = full_pool(1, 2)};
 		pthread_t thread[2];
 
@@ -644,6 +647,42 @@ static void a_shutdown_waits_for_callers(void **state)
 		assert_int_equal(race.late, 0);
 		intro_executor_free(race.e);
 	}
+}
+
+/* --- where there is no membarrier(2) ---------------------------------------------------------- */
+
+static _Atomic bool no_barriers;
+static _Atomic unsigned refusals;
+
+long syscall(long number, ...)
+{
+	static _Atomic(long (*)(long, ...)) real;
+	long a[6];
+	va_list args;
+
+	va_start(args, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(args, long);
+	va_end(args);
+	if (number == SYS_membarrier && no_barriers) {
+		refusals++;
+		errno = ENOSYS;
+		return -1;
+	}
+	if (!real)
+		real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+	return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+static void without_barriers(void **state)
+{
+	no_barriers = true;
+	all_run_once_each(state);
+	a_full_pool_that_is_shut_down_refuses(state);
+	a_shutdown_waits_for_callers(state);
+	no_barriers = false;
+	/* it was asked for once a pool, and not used */
+	assert_int_equal(refusals, 3 + 1 + RACES);
 }
 
 int main(void)
@@ -667,6 +706,7 @@ int main(void)
 		cmocka_unit_test(a_task_ends_the_callers_thread),
 		cmocka_unit_test(a_forked_child_runs_none),
 		cmocka_unit_test(a_shutdown_waits_for_callers),
+		cmocka_unit_test(without_barriers),
 	};
 
 	watchdog(120);
