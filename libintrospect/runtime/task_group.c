@@ -231,7 +231,14 @@ static int take_outcome(struct intro_task_group *group, struct intro_error *erro
 int intro_task_group_wait(struct intro_task_group *group, int64_t timeout_ns,
 			  struct intro_error *error)
 {
-	int err = group->waits || group->runs ? -EDEADLK : wait(group, timeout_ns);
+	int err;
+
+	if (group->waits || group->runs)
+		err = -EDEADLK;
+	else if (intro__executor_is_parents(group->executor))
+		err = -ESHUTDOWN;
+	else
+		err = wait(group, timeout_ns);
 
 	if (!err)
 		return take_outcome(group, error);

@@ -467,10 +467,10 @@ int intro__thread_start_worker(struct thread_pool *pool)
 	w->seat.index = (unsigned)(w - pool->worker);
 	w->place = pool->placement ? intro__placement_of(pool->placement, w->seat.index) : 0;
 	intro__worker_name(&pool->base, w->seat.index, w->name, sizeof(w->name));
-	atomic_fetch_add(&pool->idle, IDLE_LIVE);
 	err = start_thread(w, w->slot == SLOT_LEFT ? &left : NULL);
-	if (err)
-		atomic_fetch_sub(&pool->idle, IDLE_LIVE);
+	/* not before: whoever submits meanwhile would rely on it */
+	if (!err)
+		atomic_fetch_add(&pool->idle, IDLE_LIVE);
 	return err;
 }
 

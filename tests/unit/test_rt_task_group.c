@@ -587,7 +587,8 @@ static void a_forked_child_runs_none(void **state)
 		assert_int_equal(intro_task_group_run(group, nothing, NULL, 0), 0);
 	pid = fork();
 	if (!pid) {
-		if (intro_task_group_run(group, nothing, NULL, 0) != -ESHUTDOWN)
+		if (intro_task_group_run(group, nothing, NULL, 0) != -ESHUTDOWN ||
+		    intro_task_group_wait(group, INTRO_FOREVER, NULL) != -ESHUTDOWN)
 			_exit(1);
 		intro_task_group_free(group);
 		_exit(0);

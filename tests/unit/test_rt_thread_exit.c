@@ -7,6 +7,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -562,13 +563,59 @@ static void who_comes_after_is_initialized(void **state)
 
 static _Atomic bool no_threads;
 
+/* Submits while another submit is finding out that there is no thread. */
+struct second {
+	struct intro_executor *e;
+	struct intro_future f;
+	pthread_t thread;
+	int err;
+};
+
+static struct second *_Atomic second;
+
+static void *submits_second(void *arg)
+{
+	struct second *s = arg;
+
+	s->err = intro_executor_submit(s->e, &s->f, nothing, NULL, 0);
+	return NULL;
+}
+
 int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
 {
 	static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+	struct second *s;
 
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
-	return no_threads ? EAGAIN : real(thread, attr, fn, arg);
+	if (!no_threads)
+		return real(thread, attr, fn, arg);
+	s = atomic_exchange(&second, NULL);
+	if (s) {
+		real(&s->thread, NULL, submits_second, s);
+		sleep_ms(20); /* likely enough it has pushed its task */
+	}
+	return EAGAIN;
+}
+
+static void all_who_submit_are_refused(void **state)
+{
+	struct second s = {.e = new_pool(1)};
+	struct intro_future f;
+
+	intro_future_init(&f);
+	intro_future_init(&s.f);
+	second = &s;
+	no_threads = true;
+	assert_int_equal(intro_executor_submit(s.e, &f, nothing, NULL, 0), -EAGAIN);
+	assert_int_equal(pthread_join(s.thread, NULL), 0);
+	no_threads = false;
+	assert_int_equal(s.err, -EAGAIN);
+	assert_int_equal(intro_future_state(&s.f), INTRO_FUTURE_PENDING);
+	works(s.e);
+	intro_future_destroy(&f);
+	intro_future_destroy(&s.f);
+	intro_executor_free(s.e);
 }
 
 /* Who would have gone goes on, until there is no more to do. */
@@ -662,6 +709,7 @@ int main(void)
 		cmocka_unit_test(the_interpreter_lock_is_released),
 		cmocka_unit_test(an_initializer_breaks_the_pool),
 		cmocka_unit_test(who_comes_after_is_initialized),
+		cmocka_unit_test(all_who_submit_are_refused),
 		cmocka_unit_test(without_threads_the_pool_goes_on),
 		cmocka_unit_test(a_shutdown_comes_before_the_first_worker),
 	};

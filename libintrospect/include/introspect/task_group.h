@@ -50,11 +50,12 @@ int intro_task_group_run_named(struct intro_task_group *group, uint32_t name, in
 
 /*
  * Waits for all that were run since the last wait. 0: none has failed. -ETIMEDOUT, -ENOMEM: may be
- * called again; -EDEADLK: in a task that a run or a wait of this group runs. Else all are over, and
- * one failed: its code when that is negative, -EREMOTEIO when it is not, and what it says in *error
- * (may be NULL), which is of one of them where several have failed; -ECANCELED: none did, some were
- * cancelled. The group is empty then and can be used again. In all other cases error->code is 0,
- * by which a task's own -ETIMEDOUT is told from that of the wait.
+ * called again; -EDEADLK: in a task that a run or a wait of this group runs; -ESHUTDOWN: in a
+ * forked child, where nobody runs what the parent has in it. Else all are over, and one failed: its
+ * code when that is negative, -EREMOTEIO when it is not, and what it says in *error (may be NULL),
+ * which is of one of them where several have failed; -ECANCELED: none did, some were cancelled. The
+ * group is empty then and can be used again. In all other cases error->code is 0, by which a task's
+ * own -ETIMEDOUT is told from that of the wait.
  */
 int intro_task_group_wait(struct intro_task_group *group, int64_t timeout_ns,
 			  struct intro_error *error);
