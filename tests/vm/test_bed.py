@@ -28,16 +28,17 @@ def each_topology():
 
 def what_is_bad_is_told():
     status, out = machine("echo 'WARNING: CPU: 0 at a test' >/dev/kmsg", "exit 3", "sleep 100",
-                          "echo ok 1 - fine; echo not ok 2 - wrong", "--command-timeout", "1")
-    for line in ("exit 3: exit status 3", "sleep 100: exit status 124", ": wrong",
+                          "echo ok 1 - fine; echo not ok 2 - wrong; echo 1..2", "echo ok 1 - half; echo 1..2",
+                          "--command-timeout", "1")
+    for line in ("exit 3: exit status 3", "sleep 100: exit status 124", ": wrong", ": printed 1 results of 2",
                  "the kernel's log tells of no bug"):
         tap.ok(status == 1 and any(has.startswith("not ok") and has.endswith(line)
                                    for has in out.splitlines()), f"a failure: {line}", out)
-    tap.ok(": fine" in out and sum(line.startswith("not ok") for line in out.splitlines()) == 4, "and nothing else is one", out)
+    tap.ok(": fine" in out and sum(line.startswith("not ok") for line in out.splitlines()) == 5, "and nothing else is one", out)
 
 
 def machine_that_dies():
-    status, out = machine("echo ok 1 - before", "echo c >/proc/sysrq-trigger", "echo ok 1 - after")
+    status, out = machine("echo ok 1 - before; echo 1..1", "echo c >/proc/sysrq-trigger", "echo ok 1 - after; echo 1..1")
     tap.ok(status == 1 and "Kernel panic" in out and ": before" in out and ": after" not in out,
            "a panic ends the machine, and is told with what came before it", out)
     status, out = machine("--timeout", "8", "sleep 100")
