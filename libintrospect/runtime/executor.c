@@ -169,16 +169,11 @@ void intro__future_drop(struct future *f, const struct intro_error *error)
 	}
 }
 
-static void notify_cancel(void *f)
-{
-	intro_future_set_running_or_notify_cancel(intro__public(f));
-}
-
 void intro__future_drop_cancelled(struct future *f)
 {
 	intro__count_cancelled(atomic_load_explicit(&f->executor, memory_order_relaxed));
 	/* also where a callback ends the thread */
-	pthread_cleanup_push(notify_cancel, f);
+	pthread_cleanup_push(intro__future_notify_cancel, intro__public(f));
 	intro__future_cancel(f);
 	pthread_cleanup_pop(1);
 }

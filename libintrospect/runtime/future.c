@@ -427,7 +427,7 @@ void intro_future_add_done_callback(struct intro_future *future, struct intro_do
 	cb->fn(future, cb->arg);
 }
 
-static void notify_cancel(void *future)
+void intro__future_notify_cancel(void *future)
 {
 	intro_future_set_running_or_notify_cancel(future);
 }
@@ -440,7 +440,7 @@ static void end_destination(struct intro_future *source, void *arg)
 	/* over, and so not to change any more; a destination that was cancelled first stays that */
 	if (is_cancelled(state_of(f))) {
 		/* nothing happens to one that is RUNNING or over */
-		pthread_cleanup_push(notify_cancel, to);
+		pthread_cleanup_push(intro__future_notify_cancel, to);
 		intro_future_cancel(to);
 		pthread_cleanup_pop(1);
 	} else if (f->failed) {

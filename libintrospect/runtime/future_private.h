@@ -242,6 +242,9 @@ static inline int intro__future_hold_running(struct future *f, struct intro_exec
 	return 0;
 }
 
+/* A cleanup handler: notifies a struct intro_future that was cancelled, and no other. */
+void intro__future_notify_cancel(void *future);
+
 /* As cancel, for who took it out of its cell, and does not begin it. */
 bool intro__future_cancel(struct future *f);
 

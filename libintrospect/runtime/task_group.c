@@ -16,7 +16,7 @@
 
 #include "executor_private.h"
 
-#define LEAST_ROOM 64 /* a power of two, as all rooms are */
+#define LEAST_ROOM 64
 
 struct slab {
 	struct slab *next;
