@@ -64,6 +64,10 @@ void submit_new(struct intro_executor *e, struct intro_future *f, intro_task_fn 
 /* Runs fn, whose result is `size` bytes, and copies that. */
 void result_of(struct intro_executor *e, intro_task_fn fn, void *result, size_t size);
 
+/* For a test that stands in for syscall: the C library's, with the six arguments that it was given.
+ */
+long real_syscall(long number, va_list args);
+
 /* A task. */
 int nothing(struct intro_call *call);
 

@@ -7,7 +7,6 @@
  */
 #include "rt_support.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -71,21 +70,20 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 /* A deadline by the day's clock would be one of these: none may be asked for. */
 long syscall(long number, ...)
 {
-	static _Atomic(long (*)(long, ...)) real;
-	long a[6];
-	va_list args;
+	va_list args, looked_at;
+	long result;
 
 	va_start(args, number);
-	for (int i = 0; i < 6; i++)
-		a[i] = va_arg(args, long);
-	va_end(args);
-	if (!real)
-		real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
 	if (number == SYS_futex) {
-		CHECK(!((int)a[1] & FUTEX_CLOCK_REALTIME));
+		va_copy(looked_at, args);
+		(void)va_arg(looked_at, uint32_t *);
+		CHECK(!(va_arg(looked_at, int) & FUTEX_CLOCK_REALTIME));
+		va_end(looked_at);
 		sleeps++;
 	}
-	return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	result = real_syscall(number, args);
+	va_end(args);
+	return result;
 }
 
 /* --- actors ------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 /* Task groups: their tasks run once each, failures are told, and callers run what is too much. */
 #include "rt_support.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -26,10 +25,21 @@ static struct intro_executor *full_pool(unsigned workers, unsigned caller_runs)
 	return e;
 }
 
+static void free_both(struct intro_task_group *group, struct intro_executor *e)
+{
+	intro_task_group_free(group);
+	intro_executor_free(e);
+}
+
+static void runs(struct intro_task_group *group, intro_task_fn fn, const void *arg)
+{
+	assert_int_equal(intro_task_group_run(group, fn, arg, 0), 0);
+}
+
 /* The worker of a pool with one, until the gate opens. */
 static void keep_busy(struct intro_task_group *group, struct gate *gate)
 {
-	assert_int_equal(intro_task_group_run(group, wait_at, gate, 0), 0);
+	runs(group, wait_at, gate);
 	gate_expect(gate, 1);
 }
 
@@ -56,10 +66,7 @@ static void all_run_once_each(void **state)
 		memset((void *)counters, 0, sizeof(counters));
 		for (int round = 0; round < 3; round++) {
 			for (int k = 0; k < MANY; k++)
-				assert_int_equal(intro_task_group_run(group, counts,
-								      (void *)&counters[k % 100],
-								      0),
-						 0);
+				runs(group, counts, (void *)&counters[k % 100]);
 			assert_int_equal(intro_task_group_wait(group, INTRO_FOREVER, NULL), 0);
 			for (int k = 0; k < 100; k++)
 				assert_int_equal(counters[k], (round + 1) * MANY / 100);
@@ -91,8 +98,7 @@ static void processes_run_them(void **state)
 	for (int i = 0; i < 1000; i++)
 		assert_int_equal(intro_task_group_run(group, only_adds, &seven, sizeof(seven)), 0);
 	assert_int_equal(intro_task_group_wait(group, 10 * SEC, NULL), 0);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 /* What waits takes memory, what was run does not. */
@@ -104,15 +110,14 @@ static void memory_does_not_grow_with_the_tasks(void **state)
 	size_t before = 0;
 
 	for (int i = 0; i < 10 * MANY; i++) {
-		assert_int_equal(intro_task_group_run(group, counts, (void *)&counter, 0), 0);
+		runs(group, counts, (void *)&counter);
 		if (i == MANY / 10)
 			before = mallinfo2().uordblks;
 	}
 	assert_in_range(mallinfo2().uordblks, 0, before + 512 * 1024);
 	assert_int_equal(intro_task_group_wait(group, INTRO_FOREVER, NULL), 0);
 	assert_int_equal(counter, 10 * MANY);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 /* Nor where one of them takes as long as all others together. */
@@ -126,7 +131,7 @@ static void one_that_takes_long_keeps_no_others(void **state)
 
 	keep_busy(group, &gate);
 	for (unsigned i = 0; i < MANY; i++) {
-		assert_int_equal(intro_task_group_run(group, counts, (void *)&counter, 0), 0);
+		runs(group, counts, (void *)&counter);
 		while ((int)(i - counter) > 50)
 			sched_yield();
 		if (i == MANY / 10)
@@ -136,8 +141,7 @@ static void one_that_takes_long_keeps_no_others(void **state)
 	gate_open(&gate);
 	assert_int_equal(intro_task_group_wait(group, INTRO_FOREVER, NULL), 0);
 	assert_int_equal(counter, MANY);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 /* --- who runs them ---------------------------------------------------------------------------- */
@@ -168,7 +172,7 @@ static void callers_run_what_is_too_much(void **state)
 
 	keep_busy(group, &gate);
 	for (int i = 0; i < 50; i++)
-		assert_int_equal(intro_task_group_run(group, tells_who, &who[i], 0), 0);
+		runs(group, tells_who, &who[i]);
 	for (int i = 1; i < 50; i++) {
 		assert_true(pthread_equal(who[i].thread, pthread_self()));
 		assert_string_equal(who[i].worker, "grouped/guest");
@@ -178,8 +182,7 @@ static void callers_run_what_is_too_much(void **state)
 	gate_open(&gate);
 	assert_int_equal(intro_task_group_wait(group, 10 * SEC, NULL), 0);
 	assert_false(pthread_equal(who[0].thread, pthread_self()));
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 /* Who records marks sees all of them, wherever they ran. */
@@ -194,7 +197,7 @@ static void all_have_marks(void **state)
 
 	/* before, too, without a listener */
 	for (int i = 0; i < 100; i++)
-		assert_int_equal(intro_task_group_run(group, counts, (void *)&counter, 0), 0);
+		runs(group, counts, (void *)&counter);
 	marks_begin();
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(
@@ -205,8 +208,7 @@ static void all_have_marks(void **state)
 	assert_true(marks_count(m, n, INTRO_KIND_END, 0) >= 100);
 	free(m);
 	assert_int_equal(counter, 200);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 /* --- failures --------------------------------------------------------------------------------- */
@@ -241,9 +243,7 @@ static void failures(struct intro_executor *e, struct intro_task_group *group)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		for (int k = 0; k < 30; k++)
-			assert_int_equal(intro_task_group_run(
-						 group, k == 11 ? cases[i].fn : nothing, NULL, 0),
-					 0);
+			runs(group, k == 11 ? cases[i].fn : nothing, NULL);
 		assert_int_equal(intro_task_group_wait(group, INTRO_FOREVER, &error),
 				 cases[i].code);
 		assert_int_equal(error.code, cases[i].error);
@@ -251,7 +251,7 @@ static void failures(struct intro_executor *e, struct intro_task_group *group)
 			assert_string_equal(error.text, cases[i].text);
 	}
 	/* it is told once, and to who does not want to know more as well */
-	assert_int_equal(intro_task_group_run(group, fails, NULL, 0), 0);
+	runs(group, fails, NULL);
 	assert_int_equal(intro_task_group_wait(group, INTRO_FOREVER, NULL), -ENOSPC);
 	assert_int_equal(intro_task_group_wait(group, INTRO_FOREVER, &error), 0);
 	assert_int_equal(error.code, 0);
@@ -269,7 +269,7 @@ static void a_task_may_say_that_it_was_late(void **state)
 	struct intro_error error = {.code = 1};
 	struct gate gate = {0};
 
-	assert_int_equal(intro_task_group_run(group, says_late, NULL, 0), 0);
+	runs(group, says_late, NULL);
 	keep_busy(group, &gate);
 	assert_int_equal(intro_task_group_wait(group, 0, &error), -ETIMEDOUT);
 	assert_int_equal(error.code, 0);
@@ -278,8 +278,7 @@ static void a_task_may_say_that_it_was_late(void **state)
 	assert_int_equal(intro_task_group_wait(group, INTRO_FOREVER, &error), -ETIMEDOUT);
 	assert_int_equal(error.code, -ETIMEDOUT);
 	assert_int_equal(intro_task_group_wait(group, INTRO_FOREVER, &error), 0);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 static void failures_are_told(void **state)
@@ -288,8 +287,7 @@ static void failures_are_told(void **state)
 	struct intro_task_group *group = intro_task_group_new(e);
 
 	failures(e, group);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 /* The same of tasks that have no future. */
@@ -301,13 +299,12 @@ static void failures_of_callers_tasks_are_told(void **state)
 
 	keep_busy(busy, &gate);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(intro_task_group_run(busy, nothing, NULL, 0), 0);
+		runs(busy, nothing, NULL);
 	failures(e, group);
 	gate_open(&gate);
 	assert_int_equal(intro_task_group_wait(busy, 10 * SEC, NULL), 0);
 	intro_task_group_free(busy);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 static void what_has_not_begun_is_cancelled(void **state)
@@ -322,8 +319,7 @@ static void what_has_not_begun_is_cancelled(void **state)
 		gate = (struct gate){0};
 		keep_busy(group, &gate);
 		for (int k = 0; k < 200; k++)
-			assert_int_equal(intro_task_group_run(group, counts, (void *)&counter, 0),
-					 0);
+			runs(group, counts, (void *)&counter);
 		intro_task_group_cancel(group);
 		gate_open(&gate);
 		assert_int_equal(intro_task_group_wait(group, 10 * SEC, &error), -ECANCELED);
@@ -333,16 +329,15 @@ static void what_has_not_begun_is_cancelled(void **state)
 	}
 	/* a failure is more than that */
 	gate = (struct gate){0};
-	assert_int_equal(intro_task_group_run(group, fails, NULL, 0), 0);
+	runs(group, fails, NULL);
 	keep_busy(group, &gate);
-	assert_int_equal(intro_task_group_run(group, counts, (void *)&counter, 0), 0);
+	runs(group, counts, (void *)&counter);
 	intro_task_group_cancel(group);
 	gate_open(&gate);
 	assert_int_equal(intro_task_group_wait(group, 10 * SEC, NULL), -ENOSPC);
 	assert_int_equal(intro_task_group_wait(group, 10 * SEC, NULL), 0);
 	assert_int_equal(counter, 0);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 static void who_frees_it_waits(void **state)
@@ -352,9 +347,9 @@ static void who_frees_it_waits(void **state)
 	struct seen seen = {0};
 	_Atomic unsigned counter = 0;
 
-	assert_int_equal(intro_task_group_run(group, look, &seen, 0), 0);
+	runs(group, look, &seen);
 	for (int i = 0; i < 1000; i++)
-		assert_int_equal(intro_task_group_run(group, counts, (void *)&counter, 0), 0);
+		runs(group, counts, (void *)&counter);
 	intro_task_group_free(group);
 	assert_true(counter <= 1000);
 	intro_executor_free(e);
@@ -381,7 +376,7 @@ static void what_is_refused(void **state)
 	group = intro_task_group_new(e);
 	for (int i = 0; i < 1000; i++) {
 		assert_int_equal(intro_task_group_run(group, NULL, NULL, 0), -EINVAL);
-		assert_int_equal(intro_task_group_run(group, counts, (void *)&counter, 0), 0);
+		runs(group, counts, (void *)&counter);
 	}
 	intro_executor_shutdown(e, INTRO_SHUTDOWN_WAIT);
 	for (int i = 0; i < 100; i++)
@@ -389,8 +384,7 @@ static void what_is_refused(void **state)
 				 -ESHUTDOWN);
 	assert_int_equal(intro_task_group_wait(group, 0, NULL), 0);
 	assert_int_equal(counter, 1000);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 struct asked {
@@ -409,8 +403,7 @@ static int runs_others_instead(struct intro_executor *executor, uint64_t backlog
 		return 0;
 	asked->asks = true;
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(
-			intro_task_group_run(asked->group, counts, (void *)&asked->counter, 0), 0);
+		runs(asked->group, counts, (void *)&asked->counter);
 	asked->asks = false;
 	if (asked->ends)
 		pthread_exit(NULL);
@@ -446,8 +439,7 @@ static void what_refuses_runs_others(void **state)
 	gate_open(&gate);
 	assert_int_equal(intro_task_group_wait(group, 10 * SEC, NULL), 0);
 	assert_int_equal(asked.counter, 300);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 /* Not in the middle of what waits either. */
@@ -459,14 +451,13 @@ static void a_full_pool_that_is_shut_down_refuses(void **state)
 
 	keep_busy(group, &gate);
 	for (int i = 0; i < 10; i++)
-		assert_int_equal(intro_task_group_run(group, nothing, NULL, 0), 0);
+		runs(group, nothing, NULL);
 	intro_executor_shutdown(e, 0);
 	for (int i = 0; i < 10; i++)
 		assert_int_equal(intro_task_group_run(group, nothing, NULL, 0), -ESHUTDOWN);
 	gate_open(&gate);
 	assert_int_equal(intro_task_group_wait(group, 10 * SEC, NULL), 0);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 struct nested {
@@ -496,9 +487,9 @@ static void a_task_uses_its_own_group(void **state)
 	submit_new(e, &busy, wait_at, &gate, 0);
 	gate_expect(&gate, 1);
 	/* the one that is queued: the wait runs it */
-	assert_int_equal(intro_task_group_run(nested.group, runs_and_waits, &waiting, 0), 0);
+	runs(nested.group, runs_and_waits, &waiting);
 	for (int i = 0; i < 100; i++) {
-		assert_int_equal(intro_task_group_run(nested.group, runs_and_waits, &nested, 0), 0);
+		runs(nested.group, runs_and_waits, &nested);
 		assert_int_equal(nested.run, 0);
 		assert_int_equal(nested.wait, -EDEADLK);
 	}
@@ -527,8 +518,8 @@ static void *visits(void *arg)
 {
 	struct visit *visit = arg;
 
-	assert_int_equal(intro_task_group_run(visit->group, nothing, NULL, 0), 0);
-	assert_int_equal(intro_task_group_run(visit->group, visit->fn, NULL, 0), 0);
+	runs(visit->group, nothing, NULL);
+	runs(visit->group, visit->fn, NULL);
 	if (visit->waits)
 		intro_task_group_wait(visit->group, INTRO_FOREVER, NULL);
 	return arg;
@@ -553,7 +544,7 @@ static void a_task_ends_the_callers_thread(void **state)
 		visit.waits = i % 2;
 		if (!visit.waits)
 			for (int k = 0; k < 2; k++)
-				assert_int_equal(intro_task_group_run(busy, nothing, NULL, 0), 0);
+				runs(busy, nothing, NULL);
 		assert_int_equal(pthread_create(&thread, NULL, visits, &visit), 0);
 		assert_int_equal(pthread_join(thread, &result), 0);
 		assert_null(result);
@@ -584,7 +575,7 @@ static void a_forked_child_runs_none(void **state)
 
 	keep_busy(group, &gate);
 	for (int i = 0; i < 10; i++)
-		assert_int_equal(intro_task_group_run(group, nothing, NULL, 0), 0);
+		runs(group, nothing, NULL);
 	pid = fork();
 	if (!pid) {
 		if (intro_task_group_run(group, nothing, NULL, 0) != -ESHUTDOWN ||
@@ -597,8 +588,7 @@ static void a_forked_child_runs_none(void **state)
 	assert_int_equal(status, 0);
 	gate_open(&gate);
 	assert_int_equal(intro_task_group_wait(group, 10 * SEC, NULL), 0);
-	intro_task_group_free(group);
-	intro_executor_free(e);
+	free_both(group, e);
 }
 
 /* --- beside a shutdown ------------------------------------------------------------------------ */
@@ -657,22 +647,18 @@ static _Atomic unsigned refusals;
 
 long syscall(long number, ...)
 {
-	static _Atomic(long (*)(long, ...)) real;
-	long a[6];
 	va_list args;
+	long result;
 
-	va_start(args, number);
-	for (int i = 0; i < 6; i++)
-		a[i] = va_arg(args, long);
-	va_end(args);
 	if (number == SYS_membarrier && no_barriers) {
 		refusals++;
 		errno = ENOSYS;
 		return -1;
 	}
-	if (!real)
-		real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
-	return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	va_start(args, number);
+	result = real_syscall(number, args);
+	va_end(args);
+	return result;
 }
 
 static void without_barriers(void **state)
