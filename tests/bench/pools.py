@@ -5,9 +5,11 @@
 usage: pools.py [--rounds N] [--tries N]
 
 In each round each program runs once, in an order drawn anew: a slow time of the machine meets all of
-them, and none always comes after one that leaves the CPUs slow, or fast. The median of a program's rounds
-counts. In brackets: how many times better (above 1) or worse than that peer
-ours is. tests/bench/pools/ holds the programs, and pools.h what they measure.
+them, and none always comes after one that leaves the CPUs slow, or fast. Pools of threads run for each row
+of the table apart, a quarter of a second: for seconds on end, a line may take three times as long from one
+CPU of a virtual machine to the other. The median of a program's rounds counts. In brackets: how many times
+better (above 1) or worse than that peer ours is. tests/bench/pools/ holds the programs, and pools.h what
+they measure.
 """
 import argparse
 import os
@@ -24,12 +26,11 @@ PYTHON = [sys.executable, os.path.join(ROOT, "tests/bench/pools/python.py")]
 HELPING = "introspect, waiters help"
 CALLERS = "introspect, a task group, and callers run"
 THREADS = {"introspect": [f"{BUILD}/introspect"],
-           HELPING: [f"{BUILD}/introspect", "1", "help"],
-           CALLERS: [f"{BUILD}/introspect", "1", "help", "group"], "GThreadPool": [f"{BUILD}/glib"],
-           "libuv": [f"{BUILD}/uv"], "oneTBB": [f"{BUILD}/tbb"], "libgomp": [f"{BUILD}/omp"],
-           "Python": PYTHON}
-# of these the submitter runs tasks too, of libgomp's already in the submit when many wait
-COMPARED_WITH = {"oneTBB": HELPING, "libgomp": CALLERS}
+           HELPING: [f"{BUILD}/introspect", "-w1", "-h"],
+           CALLERS: [f"{BUILD}/introspect", "-w1", "-h", "-g"], "GThreadPool": [f"{BUILD}/glib"],
+           "libuv": [f"{BUILD}/uv"], "oneTBB": [f"{BUILD}/tbb"], "libgomp": [f"{BUILD}/omp"]}
+# of these the submitter runs tasks too, and tasks have no futures
+COMPARED_WITH = {"oneTBB": CALLERS, "libgomp": CALLERS}
 PROCESSES = {"introspect": [f"{BUILD}/processes"], "Python": PYTHON}
 # name in the output, title, whether less is better
 THREAD_ROWS = [("batch", "empty tasks/s, 50 000 at once", False),
@@ -38,7 +39,7 @@ THREAD_ROWS = [("batch", "empty tasks/s, 50 000 at once", False),
                ("fan", "fan-outs of 16 short tasks/s", False),
                ("skewed", "tasks/s, 1 of 64 256 times as long", False)]
 # the same pool with as many workers as there are, or should be, CPUs; and with more
-CROWDS = {"introspect": [f"{BUILD}/introspect"], "8 workers": [f"{BUILD}/introspect", "8"]}
+CROWDS = {"introspect": [f"{BUILD}/introspect"], "8 workers": [f"{BUILD}/introspect", "-w8"]}
 CROWD_ROWS = THREAD_ROWS + [("idle", "CPU time of an idle second, us", True)]
 PROCESS_ROWS = [("process_batch", "tasks/s of 8 bytes, all at once", False),
                 ("process_start", "submit to start, ns, p50", True),
@@ -88,13 +89,22 @@ def run_undisturbed(argv, tries):
 disturbed = []  # by how much of a CPU, each run that counts
 
 
-def medians(programs, rounds, tries=1):
+def medians(programs, rounds, tries, only=()):
+    """{program: {figure: median}}; `only`: what each run is to measure."""
     got = {name: [] for name in programs}
     for _ in range(rounds):
         for name in random.sample(list(programs), len(programs)):
-            got[name].append(run_undisturbed(programs[name], tries))
+            got[name].append(run_undisturbed([*programs[name], *only], tries))
     return {name: {key: statistics.median(r[key] for r in results) for key in results[0]}
             for name, results in got.items()}
+
+
+def medians_by_row(programs, rows, rounds, tries):
+    figures = {name: {} for name in programs}
+    for key, _, _ in rows:
+        for name, got in medians(programs, rounds, tries, [key]).items():
+            figures[name].update(got)
+    return figures
 
 
 def table(figures, rows):
@@ -116,20 +126,24 @@ def table(figures, rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15,
+                        help="of pools of threads; of processes, a third as many")
     parser.add_argument("--tries", type=int, default=1,
                         help="repeat a run that others disturb so often; the least disturbed counts")
     args = parser.parse_args()
-    rounds, tries = args.rounds, args.tries
+    rounds, few, tries = args.rounds, (args.rounds + 2) // 3, args.tries
+    processes = medians(PROCESSES, few, tries)
     print("## Worker pools\n\nTwo workers. Of oneTBB, libgomp and ours whose waiters help the submitter "
-          "is one of them; oneTBB is compared with that, libgomp with a task group, whose callers run "
-          f"tasks as well once 128 wait, as its do. {rounds} rounds, in turns.\n")
-    table(medians(THREADS, rounds, tries), THREAD_ROWS)
+          "is one of them. Tasks of oneTBB's task_group and of libgomp have no future each: both are "
+          "compared with a task group, whose callers run tasks as well once 128 wait, as libgomp's. "
+          f"{rounds} rounds, in turns; {few} of Python and of processes.\n")
+    threads = medians_by_row(THREADS, THREAD_ROWS, rounds, tries)
+    table({**threads, "Python": processes["Python"]}, THREAD_ROWS)
     print("### More workers than CPUs\n")
-    table(medians(CROWDS, rounds, tries), CROWD_ROWS)
-    marks = statistics.median(run([f"{BUILD}/marks"])["marks"] for _ in range(rounds))
+    table(medians_by_row(CROWDS, CROWD_ROWS, rounds, tries), CROWD_ROWS)
+    marks = statistics.median(run([f"{BUILD}/marks"])["marks"] for _ in range(few))
     print(f"Marks on, tasks of 10 us: {100 * (marks - 1):+.1f} % time (target: at most 5)\n")
-    table(medians(PROCESSES, rounds, tries), PROCESS_ROWS)
+    table(processes, PROCESS_ROWS)
     print(f"Other programs used {statistics.median(disturbed):.2f} CPUs meanwhile (median).")
 
 

@@ -32,10 +32,10 @@ void pool_run(size_t n, void (*fn)(size_t i))
 	g_mutex_unlock(&mutex);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	pool = g_thread_pool_new(call, NULL, POOL_WORKERS, TRUE, NULL);
-	pools_measure();
+	pools_measure(argv + 1);
 	g_thread_pool_free(pool, FALSE, TRUE);
 	return 0;
 }

@@ -68,27 +68,35 @@ static void measure_idleness(void)
 /* As many as libgomp queues before a submit runs its task itself. */
 #define CALLER_RUNS (64 * POOL_WORKERS)
 
-/* usage: introspect [workers [help [group]]] */
+/* usage: introspect [-w workers] [-h] [-g] [name...]: waiters help (-h), a task group (-g) */
 int main(int argc, char **argv)
 {
-	struct intro_executor_options options = {
-		.size = sizeof(options),
-		.workers = argc > 1 ? (unsigned)atoi(argv[1]) : POOL_WORKERS,
-		.waiters_help = argc > 2,
-		.caller_runs = argc > 3 ? CALLER_RUNS : 0,
-	};
+	struct intro_executor_options options = {.size = sizeof(options), .workers = POOL_WORKERS};
+	bool groups = false;
+	int option;
 
+	while ((option = getopt(argc, argv, "w:hg")) != -1)
+		if (option == 'w')
+			options.workers = (unsigned)atoi(optarg);
+		else if (option == 'h')
+			options.waiters_help = true;
+		else if (option == 'g')
+			groups = true;
+		else
+			return 2;
+	options.caller_runs = groups ? CALLER_RUNS : 0;
 	futures = aligned_alloc(64, POOL_BATCH * sizeof(*futures));
 	list = calloc(POOL_BATCH, sizeof(*list));
 	pool = intro_thread_executor_new(&options);
-	if (pool && argc > 3)
+	if (pool && groups)
 		group = intro_task_group_new(pool);
-	if (!futures || !list || !pool || (argc > 3 && !group))
+	if (!futures || !list || !pool || (groups && !group))
 		return 1;
 	for (size_t i = 0; i < POOL_BATCH; i++)
 		list[i] = &futures[i];
-	pools_measure();
-	measure_idleness();
+	pools_measure(argv + optind);
+	if (pool_wants(argv + optind, "idle"))
+		measure_idleness();
 	intro_task_group_free(group);
 	intro_executor_free(pool);
 	free(futures);

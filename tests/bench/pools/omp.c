@@ -11,10 +11,10 @@ void pool_run(size_t n, void (*fn)(size_t i))
 	}
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 #pragma omp parallel num_threads(POOL_WORKERS)
 #pragma omp single
-	pools_measure();
+	pools_measure(argv + 1);
 	return 0;
 }

@@ -3,14 +3,16 @@
 #define TESTS_BENCH_POOLS_H
 /*
  * pools.h - what is measured of each pool of two workers, the same for all of them. A program
- * brings pool_run and calls pools_measure, which prints "name value" lines. What a pool needs to
- * know that a batch is over (futures, a counter) is a part of what is measured; making the pool is
- * not.
+ * brings pool_run and calls pools_measure, which prints "name value" lines: all, or those that the
+ * command line names. What a pool needs to know that a batch is over (futures, a counter) is a part
+ * of what is measured; making the pool is not.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #ifdef __cplusplus
@@ -23,6 +25,8 @@ extern "C" {
 #define POOL_FANS 1000
 #define POOL_FAN 16
 #define POOL_SKEWED 4096
+/* A rate is measured for so long: a new thread may be left for 12 ms on its creator's CPU. */
+#define POOL_RATE_NS 100000000
 
 /* Runs fn(0) ... fn(n - 1) as a task each, submitted one by one, and returns when all have ended.
  */
@@ -91,31 +95,56 @@ static double pool_mean(uint64_t *values, size_t n)
 	return (double)sum / (double)n;
 }
 
+/* Of rounds of n tasks each; the clock is read once in so many rounds. */
 static double pool_rate(size_t rounds, size_t n, void (*fn)(size_t i))
 {
-	uint64_t begin = pool_now();
+	uint64_t begin = pool_now(), tasks = 0, took;
 
-	for (size_t round = 0; round < rounds; round++)
-		pool_run(n, fn);
-	return (double)(rounds * n) * 1e9 / (double)(pool_now() - begin);
+	do {
+		for (size_t round = 0; round < rounds; round++)
+			pool_run(n, fn);
+		tasks += rounds * n;
+		took = pool_now() - begin;
+	} while (took < POOL_RATE_NS);
+	return (double)tasks * 1e9 / (double)took;
 }
 
-static void pools_measure(void)
+static double pool_start(void)
 {
 	static uint64_t waited[POOL_SINGLES];
 
-	pool_run(POOL_BATCH, task_empty); /* warm */
-	printf("batch %.0f\n", pool_rate(4, POOL_BATCH, task_empty));
-	printf("single %.0f\n", pool_rate(POOL_SINGLES, 1, task_empty));
 	for (size_t i = 0; i < POOL_SINGLES; i++) {
 		uint64_t begin = pool_now();
 
 		pool_run(1, task_stamp);
 		waited[i] = pool_started - begin;
 	}
-	printf("start %.1f\n", pool_mean(waited, POOL_SINGLES));
-	printf("fan %.0f\n", pool_rate(POOL_FANS, POOL_FAN, task_short) / POOL_FAN);
-	printf("skewed %.0f\n", pool_rate(5, POOL_SKEWED, task_skewed));
+	return pool_mean(waited, POOL_SINGLES);
+}
+
+/* `names` ends with NULL, as argv does; none: all are wanted. */
+static bool pool_wants(char *const *names, const char *name)
+{
+	bool any = *names;
+
+	while (*names && strcmp(*names, name))
+		names++;
+	return !any || *names;
+}
+
+static void pools_measure(char *const *names)
+{
+	pool_rate(1, POOL_BATCH, task_empty); /* warm */
+	if (pool_wants(names, "batch"))
+		printf("batch %.0f\n", pool_rate(1, POOL_BATCH, task_empty));
+	if (pool_wants(names, "single"))
+		printf("single %.0f\n", pool_rate(POOL_SINGLES, 1, task_empty));
+	if (pool_wants(names, "start"))
+		printf("start %.1f\n", pool_start());
+	if (pool_wants(names, "fan"))
+		printf("fan %.0f\n", pool_rate(POOL_FANS, POOL_FAN, task_short) / POOL_FAN);
+	if (pool_wants(names, "skewed"))
+		printf("skewed %.0f\n", pool_rate(1, POOL_SKEWED, task_skewed));
 }
 
 #ifdef __cplusplus

@@ -14,12 +14,12 @@ void pool_run(size_t n, void (*fn)(size_t i))
 	group->wait();
 }
 
-int main()
+int main(int argc, char **argv)
 {
 	tbb::global_control most(tbb::global_control::max_allowed_parallelism, POOL_WORKERS);
 	tbb::task_group all;
 
 	group = &all;
-	pools_measure();
+	pools_measure(argv + 1);
 	return 0;
 }

@@ -27,7 +27,7 @@ void pool_run(size_t n, void (*fn)(size_t i))
 	uv_run(uv_default_loop(), UV_RUN_DEFAULT);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	char workers[8];
 
@@ -36,7 +36,7 @@ int main(void)
 	requests = calloc(POOL_BATCH, sizeof(*requests));
 	if (!requests)
 		return 1;
-	pools_measure();
+	pools_measure(argv + 1);
 	free(requests);
 	return 0;
 }
