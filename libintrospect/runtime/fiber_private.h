@@ -17,6 +17,7 @@
 
 #include <introspect/fiber.h>
 
+#include "apart.h"
 #include "fiber_context.h"
 
 struct handlers;
@@ -73,6 +74,7 @@ struct fiber_worker {
 	struct intro_fibers *fibers;
 	unsigned index;
 	pthread_t thread;
+	struct apart apart;
 	/* the thread that was it before, and ended in a fiber; to be joined by this one */
 	bool has_before;
 	pthread_t before;

@@ -332,7 +332,7 @@ static int start_thread(struct thread_worker *w, const pthread_t *before)
 	if (before)
 		w->before = *before;
 	atomic_fetch_add(&pool->idle, IDLE_STARTING);
-	err = pthread_create(&w->thread, NULL, worker_main, w);
+	err = intro__apart_create(&w->apart, &w->thread, worker_main, w);
 	if (err) {
 		atomic_fetch_sub(&pool->idle, IDLE_STARTING);
 		w->has_before = had;
@@ -427,6 +427,7 @@ static void *worker_main(void *arg)
 	struct handlers handlers;
 	char comm[16];
 
+	intro__apart_end(&w->apart);
 	w->leaves = w->searching = w->initialized = false;
 	w->seat.handlers = &handlers;
 	w->glance = (struct glance){.apart = 1};

@@ -6,6 +6,7 @@
  * whom), thread_queue.c (where tasks wait), thread_run.c (one task on one thread), thread_dynamic.c
  * (growing and shrinking).
  */
+#include "apart.h"
 #include "executor_private.h"
 #include "placement.h"
 #include "spin.h"
@@ -47,6 +48,7 @@ struct guest {
 struct thread_worker {
 	_Alignas(64) struct seat seat;
 	pthread_t thread;
+	struct apart apart;
 	enum worker_slot slot; /* under the pool's lock */
 	bool initialized;      /* its initializer is over */
 	bool leaves;	       /* it was told to, by maintain */
