@@ -5,28 +5,25 @@
 
 #include "apart.h"
 
-/* false: there is no other CPU for it, or too many to tell. */
-static bool find_others(struct apart *apart, cpu_set_t *others)
+/* Of the thread, 0: of the caller's. false: there is no other CPU for it, or too many to tell. */
+static bool find_others(struct apart *apart, pid_t tid, int from)
 {
-	int here = sched_getcpu();
-
-	if (here < 0 || sched_getaffinity(0, sizeof(apart->creators), &apart->creators))
+	if (from < 0 || sched_getaffinity(tid, sizeof(apart->before), &apart->before))
 		return false;
-	*others = apart->creators;
-	CPU_CLR(here, others);
-	return CPU_COUNT(others) > 0;
+	apart->others = apart->before;
+	CPU_CLR(from, &apart->others);
+	return CPU_COUNT(&apart->others) > 0;
 }
 
 int intro__apart_create(struct apart *apart, pthread_t *thread, void *(*fn)(void *), void *arg)
 {
 	pthread_attr_t attr;
-	cpu_set_t others;
 	int err;
 
-	apart->is = find_others(apart, &others) && !pthread_attr_init(&attr);
+	apart->is = find_others(apart, 0, sched_getcpu()) && !pthread_attr_init(&attr);
 	if (!apart->is)
 		return pthread_create(thread, NULL, fn, arg);
-	err = pthread_attr_setaffinity_np(&attr, sizeof(others), &others);
+	err = pthread_attr_setaffinity_np(&attr, sizeof(apart->others), &apart->others);
 	if (!err)
 		err = pthread_create(thread, &attr, fn, arg);
 	pthread_attr_destroy(&attr);
@@ -37,18 +34,35 @@ int intro__apart_create(struct apart *apart, pthread_t *thread, void *(*fn)(void
 	return pthread_create(thread, NULL, fn, arg);
 }
 
-void intro__apart_end(const struct apart *apart)
+void intro__apart_move(struct apart *apart, pid_t tid, int from)
 {
-	cpu_set_t all, now;
+	apart->is = find_others(apart, tid, from) &&
+		    !sched_setaffinity(tid, sizeof(apart->others), &apart->others);
+}
+
+/* Whether it may run on these, and no others. */
+static bool is_affinity(const cpu_set_t *set)
+{
+	cpu_set_t now;
+
+	return !sched_getaffinity(0, sizeof(now), &now) && CPU_EQUAL(&now, set);
+}
+
+void intro__apart_end(struct apart *apart)
+{
+	cpu_set_t all;
 
 	if (!apart->is)
 		return;
+	apart->is = false;
+	/* somebody may have given it another one meanwhile */
+	if (!is_affinity(&apart->others))
+		return;
 	/*
-	 * Where its creator may run on all CPUs that it is given, now and later, this does: an
-	 * affinity that names those of now would keep it from what the cpuset gets.
+	 * Where it might run on all CPUs that it is given, now and later, it still may: an affinity
+	 * that names those of now would keep it from what the cpuset gets.
 	 */
 	memset(&all, 0xff, sizeof(all));
-	if (sched_setaffinity(0, sizeof(all), &all) || sched_getaffinity(0, sizeof(now), &now) ||
-	    !CPU_EQUAL(&now, &apart->creators))
-		sched_setaffinity(0, sizeof(apart->creators), &apart->creators);
+	if (sched_setaffinity(0, sizeof(all), &all) || !is_affinity(&apart->before))
+		sched_setaffinity(0, sizeof(apart->before), &apart->before);
 }

@@ -17,7 +17,6 @@
 
 #include <introspect/fiber.h>
 
-#include "apart.h"
 #include "fiber_context.h"
 
 struct handlers;
@@ -74,7 +73,6 @@ struct fiber_worker {
 	struct intro_fibers *fibers;
 	unsigned index;
 	pthread_t thread;
-	struct apart apart;
 	/* the thread that was it before, and ended in a fiber; to be joined by this one */
 	bool has_before;
 	pthread_t before;

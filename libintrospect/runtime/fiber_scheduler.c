@@ -374,7 +374,7 @@ static void thread_ends(void *arg)
 	w->current = NULL;
 	w->has_before = true;
 	w->before = pthread_self();
-	is_succeeded = !intro__apart_create(&w->apart, &w->thread, worker_main, w);
+	is_succeeded = !pthread_create(&w->thread, NULL, worker_main, w);
 	if (!is_succeeded) {
 		w->has_before = had;
 		w->before = before;
@@ -396,7 +396,6 @@ static void *worker_main(void *arg)
 	struct handlers handlers;
 	char name[64 + 16], comm[16];
 
-	intro__apart_end(&w->apart);
 	/* the number is worth more than the end of the pool's name */
 	snprintf(name, sizeof(name), "/%u", w->index);
 	snprintf(comm, sizeof(comm), "%.*s", (int)(sizeof(comm) - 1 - strlen(name)), fibers->name);
@@ -460,7 +459,7 @@ static int start_workers(struct intro_fibers *fibers)
 
 		w->fibers = fibers;
 		w->index = i;
-		err = intro__apart_create(&w->apart, &w->thread, worker_main, w);
+		err = pthread_create(&w->thread, NULL, worker_main, w);
 		if (err)
 			return err;
 		fibers->started++;

@@ -2,18 +2,8 @@
 /*
  * thread_executor.c - a pool of threads.
  *
- * Its queue (thread_queue.c) has no lock: a submit to workers who are busy, and a worker's step
- * from task to task, take none. Workers that find the queue empty sleep, each on a word of its
- * own, on a stack of sleepers (the last to fall asleep is the first to be woken: its cache is
- * warm).
- *
- * At most one worker at a time is `searching`: woken for a task, or looking at the queue a last
- * while before it sleeps; two, when many tasks wait. A submit wakes nobody while enough are. The
- * searcher, having got its task, wakes the next if there is more to do. So a burst of submits costs
- * one wake-up each at most, and few when tasks are shorter than a wake-up.
- *
- * No wake-up is lost: a submitter pushes, then reads `idle`; a worker changes `idle`, then looks
- * at the queue. Both in sequentially consistent order, so one of them sees the other.
+ * Its queue (thread_queue.c) has no lock, and who has nothing to do sleeps (thread_wake.c): a
+ * submit to workers who are busy takes no lock.
  *
  * A worker whose thread ends in a task (pthread_exit, pthread_cancel) is gone when the task's
  * frames are: another thread takes its slot and goes on, so at no time is there a task that nobody
@@ -28,204 +18,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "child.h"
 #include "handlers.h"
 #include "join.h"
 #include "membarrier.h"
-#include "spin.h"
 #include "thread_private.h"
-
-/* How long a worker looks at an empty queue before it sleeps: less, the less often it helps. */
-#define WORKER_SPIN_NS 40000
-#define WORKER_SPIN_LEAST_NS 5000
-
-/* The same where waiters help, since it last saw that tasks come: they take most of what it is
- * woken for, and its wake-ups cost them more. */
-#define SPIN_BESIDE_GUESTS_NS 200000
-
-/* Of a worker, about 30 us: after so long it wants what callers run themselves. */
-#define LOOKS_UNTIL_HUNGRY 1000
 
 /* A shutdown looks so often whether a guest has left that did not tell. */
 #define GUESTS_LEFT_LOOK_NS 1000000
-
-/* So many may be woken at a time, the second for a backlog of so many tasks. */
-#define SEARCHERS 2
-#define BACKLOG_A_SEARCHER 32
-
-/* Returns whom to wake when the lock is released. */
-struct thread_worker *intro__thread_pop_sleeper(struct thread_pool *pool, uint64_t becomes)
-{
-	struct thread_worker **at =
-		pool->placement ? intro__thread_near_sleeper(pool) : &pool->sleepers;
-	struct thread_worker *w = *at;
-
-	if (w) {
-		*at = w->sleeping;
-		atomic_fetch_add(&pool->idle, becomes - IDLE_SLEEPING);
-	}
-	return w;
-}
-
-/*
- * Whether a sleeper should be woken: there is work, and not yet enough are on their way to it. The
- * second is called by a submitter, too: where the first, once awake, wakes it, that may leave
- * both on one CPU.
- */
-static bool wants_searcher(struct thread_pool *pool, uint64_t idle)
-{
-	unsigned searching = IDLE_COUNT(idle, IDLE_SEARCHING);
-
-	return IDLE_COUNT(idle, IDLE_SLEEPING) && searching < SEARCHERS &&
-	       intro__thread_length(pool) > (uint64_t)searching * BACKLOG_A_SEARCHER;
-}
-
-/* lock is held. Somebody for the work that waits, unless somebody is on the way. */
-static struct thread_worker *pop_searcher(struct thread_pool *pool)
-{
-	struct thread_worker *w;
-
-	if (!wants_searcher(pool, atomic_load(&pool->idle)))
-		return NULL;
-	w = intro__thread_pop_sleeper(pool, IDLE_SEARCHING);
-	if (w)
-		w->searching = true;
-	return w;
-}
-
-void intro__thread_wake(struct thread_worker *w)
-{
-	if (!w)
-		return;
-	atomic_store_explicit(&w->awake, 1, memory_order_release);
-	intro__futex_wake(&w->awake);
-}
-
-/* Having got a task: the next is called if there is more. */
-static void stop_searching(struct thread_worker *w)
-{
-	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
-	struct thread_worker *next;
-	uint64_t idle = atomic_fetch_sub(&pool->idle, IDLE_SEARCHING);
-
-	w->searching = false;
-	if (IDLE_COUNT(idle, IDLE_SLEEPING))
-		intro__thread_hungry(pool); /* those who sleep do not say so */
-	if (!IDLE_COUNT(idle, IDLE_SLEEPING) || intro__thread_is_empty(pool))
-		return;
-	pthread_mutex_lock(&pool->lock);
-	next = pop_searcher(pool);
-	pthread_mutex_unlock(&pool->lock);
-	intro__thread_wake(next);
-}
-
-/* Whether w may look a while: it is the one who searches (now). */
-static bool may_look(struct thread_worker *w)
-{
-	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
-	uint64_t idle = atomic_load_explicit(&pool->idle, memory_order_relaxed);
-
-	if (!(pool->base.leaves & FUTURE_SPINS))
-		return false;
-	while (!w->searching && !IDLE_COUNT(idle, IDLE_SEARCHING))
-		w->searching =
-			atomic_compare_exchange_weak(&pool->idle, &idle, idle + IDLE_SEARCHING);
-	return w->searching;
-}
-
-/* The queue was empty. Returns when there may be something to do again. */
-static void sleep_until_woken(struct thread_worker *w)
-{
-	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
-	uint64_t change = IDLE_SLEEPING - (w->searching ? IDLE_SEARCHING : 0);
-
-	if (w->has_before && !pthread_tryjoin_np(w->before, NULL))
-		w->has_before = false;
-	pthread_mutex_lock(&pool->lock);
-	atomic_fetch_add(&pool->idle, change);
-	intro__thread_hungry(pool);
-	if (atomic_load(&pool->over) || !intro__thread_is_empty(pool)) {
-		/* still searching: who submitted this woke nobody, and relies on it for the rest */
-		atomic_fetch_sub(&pool->idle, change);
-		pthread_mutex_unlock(&pool->lock);
-		return;
-	}
-	w->searching = false;
-	atomic_store_explicit(&w->awake, 0, memory_order_relaxed);
-	w->sleeping = pool->sleepers;
-	pool->sleepers = w;
-	pthread_mutex_unlock(&pool->lock);
-	while (!atomic_load_explicit(&w->awake, memory_order_acquire))
-		intro__futex_wait(&w->awake, 0, INTRO_FOREVER);
-	/* better now than in a task: it would be one that nobody meant */
-	pthread_testcancel();
-}
-
-static struct future *look_a_while(struct thread_worker *w)
-{
-	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
-	bool slot = intro__thread_has_slot(pool), looks;
-	unsigned looked = 0;
-	struct spin spin = {0};
-	struct future *f;
-
-	w->glance.left = 0;
-	do {
-		f = intro__thread_pop(w);
-		if (++looked == LOOKS_UNTIL_HUNGRY)
-			intro__thread_hungry(pool);
-		if (!f && slot)
-			f = intro__thread_glance(w, &spin);
-		looks = !f && spin_once(&spin, w->spin_ns) &&
-			!atomic_load_explicit(&pool->over, memory_order_relaxed);
-	} while (looks);
-	if (slot)
-		return f;
-	if (f && w->spin_ns < WORKER_SPIN_NS)
-		w->spin_ns *= 2;
-	else if (!f && w->spin_ns > WORKER_SPIN_LEAST_NS)
-		w->spin_ns /= 2;
-	return f;
-}
-
-static struct future *pop_any(struct thread_worker *w)
-{
-	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
-	struct future *f = intro__thread_pop(w);
-
-	if (f || !intro__thread_has_slot(pool) || !(f = intro__thread_pop_slot(pool)))
-		return f;
-	intro__count(&w->seat.counts.beside, 1);
-	return f;
-}
-
-/* NULL: the pool is over and nothing is left to do, or this worker is to leave. */
-static struct future *next_task(struct thread_worker *w)
-{
-	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
-	struct future *f;
-	bool over;
-
-	while (!w->leaves) {
-		over = atomic_load(&pool->over);
-		f = intro__thread_pop(w);
-		if (!f && !over && may_look(w))
-			f = look_a_while(w);
-		else if (!f)
-			f = pop_any(w);
-		if (!f && over && intro__thread_is_empty(pool))
-			return NULL;
-		if (f) {
-			if (w->searching)
-				stop_searching(w);
-			return f;
-		}
-		if (!over)
-			sleep_until_woken(w);
-	}
-	return NULL;
-}
 
 /* lock is held. What is in the queue still can be taken; nothing more gets in. */
 static void end_queue(struct thread_pool *pool)
@@ -305,16 +107,6 @@ static int run_initializer(struct thread_worker *w)
 	return code;
 }
 
-static void run_tasks(struct thread_worker *w)
-{
-	struct future *f;
-
-	if (!w->initialized && run_initializer(w))
-		return;
-	while ((f = next_task(w)))
-		intro__seat_run(&w->seat, f);
-}
-
 static void *worker_main(void *arg);
 
 /*
@@ -332,7 +124,10 @@ static int start_thread(struct thread_worker *w, const pthread_t *before)
 	if (before)
 		w->before = *before;
 	atomic_fetch_add(&pool->idle, IDLE_STARTING);
-	err = intro__apart_create(&w->apart, &w->thread, worker_main, w);
+	if (intro__thread_is_helped(pool)) /* who submits goes on: its CPU is taken */
+		err = intro__apart_create(&w->apart, &w->thread, worker_main, w);
+	else
+		err = pthread_create(&w->thread, NULL, worker_main, w);
 	if (err) {
 		atomic_fetch_sub(&pool->idle, IDLE_STARTING);
 		w->has_before = had;
@@ -385,7 +180,8 @@ static void work(struct thread_worker *w)
 
 	intro_mark_worker_start(pool->base.pool, w->seat.index);
 	intro__seat_take(&w->seat);
-	run_tasks(w);
+	if (w->initialized || !run_initializer(w))
+		intro__thread_run_all(w);
 	if (intro__executor_is_parents(&pool->base))
 		intro__child_vanish(0);
 	intro_mark_worker_stop(pool->base.pool, w->seat.index);
@@ -428,10 +224,9 @@ static void *worker_main(void *arg)
 	char comm[16];
 
 	intro__apart_end(&w->apart);
-	w->leaves = w->searching = w->initialized = false;
+	w->tid = gettid();
+	w->leaves = w->initialized = false;
 	w->seat.handlers = &handlers;
-	w->glance = (struct glance){.apart = 1};
-	w->spin_ns = intro__thread_has_slot(pool) ? SPIN_BESIDE_GUESTS_NS : WORKER_SPIN_NS;
 	w->seat.initial = NULL;
 	if (pool->placement)
 		intro__placement_bind(pool->placement, w->seat.index);
@@ -483,12 +278,12 @@ static __attribute__((noinline)) int call_worker(struct thread_pool *pool, struc
 	struct thread_worker *w;
 	int err = 0;
 
-	if (!wants_searcher(pool, idle) && !intro__thread_wants_more(pool, idle))
+	if (!intro__thread_wants_searcher(pool, idle) && !intro__thread_wants_more(pool, idle))
 		return 0;
 	pthread_mutex_lock(&pool->lock);
 	if (!atomic_load(&pool->over) && intro__thread_wants_more(pool, atomic_load(&pool->idle)))
 		err = intro__thread_start_worker(pool);
-	w = pop_searcher(pool);
+	w = intro__thread_pop_searcher(pool);
 	/* those who are there will do it, or one of them has it already */
 	if (err && !IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE))
 		taken = intro__thread_take(pool, f);

@@ -2,9 +2,9 @@
 #ifndef INTRO_RUNTIME_THREAD_PRIVATE_H
 #define INTRO_RUNTIME_THREAD_PRIVATE_H
 /*
- * thread_private.h - what the files of the thread pool share: thread_executor.c (workers, who wakes
- * whom), thread_queue.c (where tasks wait), thread_run.c (one task on one thread), thread_dynamic.c
- * (growing and shrinking).
+ * thread_private.h - what the files of the thread pool share: thread_executor.c (the pool and its
+ * threads), thread_wake.c (who sleeps, who wakes whom), thread_queue.c (where tasks wait),
+ * thread_run.c (one task on one thread), thread_dynamic.c (growing and shrinking).
  */
 #include "apart.h"
 #include "executor_private.h"
@@ -49,6 +49,7 @@ struct thread_worker {
 	_Alignas(64) struct seat seat;
 	pthread_t thread;
 	struct apart apart;
+	pid_t tid;
 	enum worker_slot slot; /* under the pool's lock */
 	bool initialized;      /* its initializer is over */
 	bool leaves;	       /* it was told to, by maintain */
@@ -102,7 +103,14 @@ struct thread_pool {
 	 */
 	_Alignas(64) struct ring_cell slot;
 	_Alignas(64) _Atomic uint64_t idle;
-	_Atomic bool over;    /* closed or broken, and so is the queue */
+	_Atomic bool over; /* closed or broken, and so is the queue */
+	/*
+	 * With waiters that help: a worker that was woken when all slept, when, and on which CPU;
+	 * until one runs again. NULL: one does. Changes under the lock.
+	 */
+	_Atomic(struct thread_worker *) called;
+	int called_from;
+	_Atomic int64_t called_ns;
 	pthread_mutex_t lock; /* guards what follows, and additions to idle's SLEEPING and LIVE */
 	struct thread_worker *sleepers;
 	unsigned started; /* slots ever used: worker[0..started) */
@@ -126,6 +134,12 @@ struct thread_pool {
 static inline struct thread_pool *intro__thread_pool(struct intro_executor *executor)
 {
 	return (struct thread_pool *)executor;
+}
+
+/* Whether who submits, and waits, runs tasks itself meanwhile. */
+static inline bool intro__thread_is_helped(const struct thread_pool *pool)
+{
+	return pool->base.leaves & FUTURE_GUESTS;
 }
 
 static inline struct ring_queue *intro__thread_queue(struct thread_pool *pool, unsigned place)
@@ -176,7 +190,7 @@ int intro__thread_push_slowly(struct thread_pool *pool, struct ring_queue *queue
 
 static inline bool intro__thread_has_slot(const struct thread_pool *pool)
 {
-	return (pool->base.leaves & FUTURE_GUESTS) && !pool->placement;
+	return intro__thread_is_helped(pool) && !pool->placement;
 }
 
 /* false: it is not the only one that waits, or another one came first. */
@@ -235,10 +249,36 @@ static inline bool intro__thread_is_full(struct thread_pool *pool)
 }
 
 /* lock is held. */
-struct thread_worker *intro__thread_pop_sleeper(struct thread_pool *pool, uint64_t becomes);
 int intro__thread_start_worker(struct thread_pool *pool);
-void intro__thread_wake(struct thread_worker *worker);
 struct intro_executor *intro__thread_pool_new(const struct intro_executor_options *options);
+
+/* --- thread_wake.c ------------------------------------------------------------------------------
+ */
+
+/* Runs tasks until the pool is over and nothing is left to do, or w is to leave. */
+void intro__thread_run_all(struct thread_worker *w);
+/*
+ * Whether a sleeper should be woken: there is work, and not yet enough are on their way to it. The
+ * second is called by a submitter, too: where the first, once awake, wakes it, that may leave
+ * both on one CPU.
+ */
+bool intro__thread_wants_searcher(struct thread_pool *pool, uint64_t idle);
+/* lock is held. Whom to wake when it is released: for the work that waits; whoever is next. */
+struct thread_worker *intro__thread_pop_searcher(struct thread_pool *pool);
+struct thread_worker *intro__thread_pop_sleeper(struct thread_pool *pool, uint64_t becomes);
+/* NULL: nobody. */
+void intro__thread_wake(struct thread_worker *w);
+
+void intro__thread_fetch_called(struct thread_pool *pool);
+/* The calling thread, which is no worker, has just run a task. */
+static inline void intro__thread_fetch(struct thread_pool *pool)
+{
+	if (atomic_load_explicit(&pool->called, memory_order_relaxed))
+		intro__thread_fetch_called(pool);
+}
+
+/* --- thread_run.c -------------------------------------------------------------------------------
+ */
 
 /* The calling thread is in this seat from now on; the one it had is seat->outer until it leaves. */
 void intro__seat_take(struct seat *seat);

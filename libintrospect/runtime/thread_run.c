@@ -370,6 +370,7 @@ static void help_with(struct future *f, struct guest **in)
 	self.depth++;
 	intro__seat_run(seat, f);
 	self.depth--;
+	intro__thread_fetch(pool);
 }
 
 /* Whether f is, or was a moment ago, in the queue of a pool that is helped. */
@@ -429,6 +430,7 @@ static ALWAYS_INLINE int run_at_once(struct seat *seat, struct future *f, uint32
 				  executor->pool, name);
 	intro__count(&seat->counts.beside, 1);
 	run(seat, f, work, quick);
+	intro__thread_fetch(pool);
 	return 0;
 }
 
@@ -539,6 +541,7 @@ bool intro__thread_run_now(struct intro_executor *executor, intro_task_fn fn, co
 	intro__count_task(&in->seat.counts, code);
 	if (code && !error->code)
 		explain(code, &state, error);
+	intro__thread_fetch(pool);
 	leave(in, true);
 	return true;
 }

@@ -37,6 +37,7 @@ THREAD_ROWS = [("batch", "empty tasks/s, 50 000 at once", False),
                ("single", "empty tasks/s, one at a time", False),
                ("start", "submit to start, one at a time, ns", True),
                ("fan", "fan-outs of 16 short tasks/s", False),
+               ("burst", "500 short tasks after a sleep of 3 ms, us", True),
                ("skewed", "tasks/s, 1 of 64 256 times as long", False)]
 # the same pool with as many workers as there are, or should be, CPUs; and with more
 CROWDS = {"introspect": [f"{BUILD}/introspect"], "8 workers": [f"{BUILD}/introspect", "-w8"]}

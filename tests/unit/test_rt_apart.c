@@ -1,24 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Threads that begin on another CPU than their creator's, and may run wherever that may. */
+/*
+ * Threads that begin, or wake up, on another CPU than whoever started or woke them, and may run
+ * wherever they might before.
+ */
 #include "rt_support.h"
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-#include <introspect/fiber.h>
-
-#include "runtime/apart.h"
+#include "runtime/thread_private.h"
 
 #define TIMES 50
+#define MANY 100
 
 /* For the calls below that the test stands in for. */
 static unsigned apart;		/* calls of pthread_create that say where the thread is to begin */
 static int refused;		/* what they return, if not 0 */
 static _Atomic bool is_limited; /* the calling thread's cpuset has a CPU more than it may use */
-static _Atomic unsigned asked;	/* calls of sched_setaffinity */
+static _Atomic unsigned asked;	/* calls of sched_setaffinity by a thread for itself */
 static cpu_set_t last_asked;
+static pid_t moved; /* the last thread for which another one asked */
+
+static _Atomic bool keeps_wakes;
+static _Atomic uint32_t *kept; /* whoever was to be woken meanwhile */
 
 static void *real(const char *name)
 {
@@ -52,9 +61,34 @@ int sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *set)
 	int (*change)(pid_t, size_t, const cpu_set_t *);
 
 	*(void **)&change = real("sched_setaffinity");
-	asked++;
-	last_asked = *set;
+	if (pid) {
+		moved = pid;
+	} else {
+		asked++;
+		last_asked = *set;
+	}
 	return change(pid, size, set);
+}
+
+long syscall(long number, ...)
+{
+	va_list args, looked_at;
+	long result;
+	int op;
+
+	va_start(args, number);
+	va_copy(looked_at, args);
+	if (number == SYS_futex && keeps_wakes) {
+		kept = va_arg(looked_at, _Atomic uint32_t *);
+		op = va_arg(looked_at, int);
+		assert_int_equal(op, FUTEX_WAKE_BITSET_PRIVATE);
+		result = 0;
+	} else {
+		result = real_syscall(number, args);
+	}
+	va_end(looked_at);
+	va_end(args);
+	return result;
 }
 
 static cpu_set_t affinity(void)
@@ -112,7 +146,7 @@ static void begins_on_another_cpu(void **state)
 	need_cpus(2);
 	for (int i = 0; i < TIMES; i++) {
 		bear(&n);
-		assert_true(n.apart.is);
+		assert_false(n.apart.is);
 		assert_int_equal(CPU_COUNT(&n.began), CPU_COUNT(&mine) - 1);
 		assert_true(CPU_ISSET(n.cpu, &n.began));
 		assert_true(CPU_EQUAL(&n.then, &mine));
@@ -189,54 +223,167 @@ static void says_that_there_is_no_thread_to_be_had(void **state)
 	assert_int_equal(apart, 1);
 }
 
-static cpu_set_t seen;
+struct sleeper {
+	struct apart apart;
+	pthread_t thread;
+	_Atomic pid_t tid;
+	_Atomic bool woken;
+	int cpu;
+	cpu_set_t then;
+};
 
-static int sees_affinity(struct intro_call *call)
+static void *sleeps(void *arg)
 {
-	seen = affinity();
+	struct sleeper *s = arg;
+
+	s->tid = gettid();
+	while (!s->woken)
+		intro__futex_wait((_Atomic uint32_t *)&s->tid, (uint32_t)s->tid, INTRO_FOREVER);
+	s->cpu = sched_getcpu();
+	intro__apart_end(&s->apart);
+	s->then = affinity();
+	return NULL;
+}
+
+static void put_to_sleep(struct sleeper *s)
+{
+	*s = (struct sleeper){0};
+	assert_int_equal(pthread_create(&s->thread, NULL, sleeps, s), 0);
+	while (!s->tid)
+		sched_yield();
+	until_asleep((uint32_t)s->tid);
+}
+
+static void wake_up(struct sleeper *s)
+{
+	s->woken = true;
+	intro__futex_wake((_Atomic uint32_t *)&s->tid);
+	pthread_join(s->thread, NULL);
+}
+
+static void wakes_up_on_another_cpu(void **state)
+{
+	cpu_set_t mine = affinity();
+	struct sleeper s;
+
+	need_cpus(2);
+	for (int i = 0; i < TIMES; i++) {
+		put_to_sleep(&s);
+		intro__apart_move(&s.apart, s.tid, sched_getcpu());
+		assert_true(s.apart.is);
+		assert_int_equal(CPU_COUNT(&s.apart.others), CPU_COUNT(&mine) - 1);
+		wake_up(&s);
+		assert_true(CPU_ISSET(s.cpu, &s.apart.others));
+		assert_true(CPU_EQUAL(&s.then, &mine));
+		assert_false(s.apart.is);
+	}
+}
+
+static void keeps_what_it_was_given_meanwhile(void **state)
+{
+	struct sleeper s;
+	cpu_set_t given;
+
+	need_cpus(2);
+	put_to_sleep(&s);
+	intro__apart_move(&s.apart, s.tid, sched_getcpu());
+	CPU_XOR(&given, &s.apart.before, &s.apart.others);
+	assert_int_equal(sched_setaffinity(s.tid, sizeof(given), &given), 0);
+	wake_up(&s);
+	assert_true(CPU_EQUAL(&s.then, &given));
+}
+
+/* --- in pools -----------------------------------------------------------------------------------
+ */
+
+struct where {
+	cpu_set_t affinity;
+	pid_t tid;
+};
+
+static int tells_where(struct intro_call *call)
+{
+	struct where *where = (struct where *)call->arg;
+
+	where->affinity = affinity();
+	where->tid = gettid();
 	return 0;
 }
 
-static int fiber_sees_affinity(void *arg)
+/* By the worker: who waits with a limit does not help. */
+static void run(struct intro_executor *e, struct where *where)
 {
-	seen = affinity();
+	struct intro_future f;
+
+	submit_new(e, &f, tells_where, where, 0);
+	assert_int_equal(intro_future_result(&f, 30 * SEC, NULL), 0);
+	intro_future_destroy(&f);
+	assert_int_not_equal(where->tid, gettid());
+}
+
+static int takes_50_us(struct intro_call *call)
+{
+	int64_t until = now_ns() + 50000;
+
+	while (now_ns() < until)
+		;
 	return 0;
 }
 
-static void workers_of_pools_do(void **state)
+/* The waiter has run them all when it returns, if nobody else came. */
+static void wait_for_many(struct intro_executor *e)
+{
+	struct intro_future f[MANY], *all[MANY];
+
+	for (int i = 0; i < MANY; i++) {
+		all[i] = &f[i];
+		submit_new(e, all[i], takes_50_us, NULL, 0);
+	}
+	assert_int_equal(intro_future_wait(all, MANY, INTRO_ALL_COMPLETED, INTRO_FOREVER, NULL),
+			 MANY);
+	for (int i = 0; i < MANY; i++)
+		intro_future_destroy(all[i]);
+}
+
+static void workers_beside_helping_waiters_do(void **state)
 {
 	cpu_set_t mine = affinity();
 	struct intro_executor *e;
-	struct intro_future f;
+	struct where where;
 
 	need_cpus(2);
-	e = intro_thread_executor_new(POOL_OPTIONS(.workers = 1));
+	e = intro_thread_executor_new(POOL_OPTIONS(.workers = 1, .waiters_help = true));
 	apart = 0;
-	submit_new(e, &f, sees_affinity, NULL, 0);
-	assert_int_equal(intro_future_result(&f, INTRO_FOREVER, NULL), 0);
+	run(e, &where);
 	assert_int_equal(apart, 1);
-	assert_true(CPU_EQUAL(&seen, &mine));
-	intro_future_destroy(&f);
+	assert_true(CPU_EQUAL(&where.affinity, &mine));
+	until_asleep((uint32_t)where.tid);
+	moved = 0;
+	keeps_wakes = true;
+	wait_for_many(e);
+	assert_int_equal(moved, where.tid);
+	keeps_wakes = false;
+	intro__futex_wake(kept);
+	run(e, &where);
+	assert_null(atomic_load(&intro__thread_pool(e)->called));
+	assert_true(CPU_EQUAL(&where.affinity, &mine));
 	intro_executor_free(e);
 }
 
-static void threads_of_fibers_do(void **state)
+/* Who submits there soon sleeps, and leaves them its CPU. */
+static void workers_of_other_pools_do_not(void **state)
 {
-	struct intro_fibers_options options = {.size = sizeof(options), .threads = 1};
-	cpu_set_t mine = affinity();
-	struct intro_fibers *fibers;
-	struct intro_fiber *fiber;
+	struct intro_executor *e = intro_thread_executor_new(POOL_OPTIONS(.workers = 1));
+	struct where where;
 
-	need_cpus(2);
 	apart = 0;
-	fibers = intro_fibers_new(&options);
-	assert_non_null(fibers);
-	assert_int_equal(apart, 1);
-	assert_int_equal(intro_fiber_spawn(fibers, fiber_sees_affinity, NULL, &fiber), 0);
-	assert_int_equal(intro_fiber_join(fiber, INTRO_FOREVER, NULL), 0);
-	assert_true(CPU_EQUAL(&seen, &mine));
-	intro_fiber_free(fiber);
-	intro_fibers_free(fibers);
+	moved = 0;
+	run(e, &where);
+	until_asleep((uint32_t)where.tid);
+	run(e, &where);
+	assert_int_equal(apart, 0);
+	assert_int_equal(moved, 0);
+	intro_executor_free(e);
 }
 
 int main(void)
@@ -248,8 +395,10 @@ int main(void)
 		cmocka_unit_test(keeps_to_what_its_creator_was_limited_to),
 		cmocka_unit_test(begins_all_the_same_when_it_may_not_be_told_where),
 		cmocka_unit_test(says_that_there_is_no_thread_to_be_had),
-		cmocka_unit_test(workers_of_pools_do),
-		cmocka_unit_test(threads_of_fibers_do),
+		cmocka_unit_test(wakes_up_on_another_cpu),
+		cmocka_unit_test(keeps_what_it_was_given_meanwhile),
+		cmocka_unit_test(workers_beside_helping_waiters_do),
+		cmocka_unit_test(workers_of_other_pools_do_not),
 	};
 
 	watchdog(60);

@@ -25,6 +25,8 @@ extern "C" {
 #define POOL_FANS 1000
 #define POOL_FAN 16
 #define POOL_SKEWED 4096
+#define POOL_BURSTS 100
+#define POOL_BURST 500
 /* A rate is measured for so long: a new thread may be left for 12 ms on its creator's CPU. */
 #define POOL_RATE_NS 100000000
 
@@ -122,6 +124,23 @@ static double pool_start(void)
 	return pool_mean(waited, POOL_SINGLES);
 }
 
+/* us for each burst, of which the first task comes when workers sleep. */
+static double pool_burst(void)
+{
+	const struct timespec apart = {0, 3000000};
+	static uint64_t took[POOL_BURSTS];
+
+	for (size_t i = 0; i < POOL_BURSTS; i++) {
+		uint64_t begin;
+
+		nanosleep(&apart, NULL);
+		begin = pool_now();
+		pool_run(POOL_BURST, task_short);
+		took[i] = pool_now() - begin;
+	}
+	return pool_mean(took, POOL_BURSTS) / 1e3;
+}
+
 /* `names` ends with NULL, as argv does; none: all are wanted. */
 static bool pool_wants(char *const *names, const char *name)
 {
@@ -143,6 +162,8 @@ static void pools_measure(char *const *names)
 		printf("start %.1f\n", pool_start());
 	if (pool_wants(names, "fan"))
 		printf("fan %.0f\n", pool_rate(POOL_FANS, POOL_FAN, task_short) / POOL_FAN);
+	if (pool_wants(names, "burst"))
+		printf("burst %.1f\n", pool_burst());
 	if (pool_wants(names, "skewed"))
 		printf("skewed %.0f\n", pool_rate(1, POOL_SKEWED, task_skewed));
 }
