@@ -12,6 +12,9 @@
 struct handlers;
 struct segment;
 
+/* What is left to do for a task: nothing; intro__executor_queue; to submit it as any other. */
+enum run_now { RUN_DONE, RUN_QUEUE, RUN_SUBMIT };
+
 struct intro_executor_ops {
 	/*
 	 * Takes a future that is held and whose work is filled in. Marks its SUBMIT where no worker
@@ -39,10 +42,9 @@ struct intro_executor_ops {
 	/*
 	 * With run_or_queue: where that would run the task, nobody listens to marks and the pool
 	 * does not time its tasks, runs it without a future. *error is of the first failure.
-	 * false: it was not run.
 	 */
-	bool (*run_now)(struct intro_executor *executor, intro_task_fn fn, const void *arg,
-			size_t size, struct intro_error *error);
+	enum run_now (*run_now)(struct intro_executor *executor, intro_task_fn fn, const void *arg,
+				size_t size, struct intro_error *error);
 	/* map: whether workers see the submitter's memory */
 	bool shares_memory;
 	bool binds; /* its workers can be bound to nodes and cores */

@@ -38,10 +38,13 @@ struct intro_task_group {
 /* It is over. */
 static void collect(struct intro_task_group *group, struct intro_future *future)
 {
+	const struct future *f = intro__future(future);
+	bool quick =
+		!intro_marks_on() && intro__future_state(f) == INTRO_FUTURE_FINISHED && !f->failed;
 	struct intro_error error;
 
 	/* a task may say ECANCELED, too */
-	if (!intro_future_result(future, 0, NULL))
+	if (quick || !intro_future_result(future, 0, NULL))
 		;
 	else if (intro_future_error(future, 0, &error))
 		group->cancelled = true;
@@ -139,9 +142,10 @@ static void submit_unfinished(void *arg)
 		take_out(of);
 }
 
-static int submit(struct intro_task_group *group, uint32_t name, intro_task_fn fn, const void *arg,
-		  size_t size)
+static int submit(struct intro_task_group *group, bool queues, uint32_t name, intro_task_fn fn,
+		  const void *arg, size_t size)
 {
+	struct intro_executor *executor = group->executor;
 	struct submission of = {.group = group};
 	int err;
 
@@ -150,7 +154,11 @@ static int submit(struct intro_task_group *group, uint32_t name, intro_task_fn f
 	of.future = group->futures[group->n++];
 	intro_future_init(of.future);
 	pthread_cleanup_push(submit_unfinished, &of);
-	err = intro_executor_submit_named(group->executor, of.future, name, fn, arg, size);
+	if (queues)
+		err = intro__executor_queue(executor, intro__future(of.future), name, fn, arg,
+					    size);
+	else
+		err = intro_executor_submit_named(executor, of.future, name, fn, arg, size);
 	pthread_cleanup_pop(0);
 	if (err)
 		take_out(&of);
@@ -166,17 +174,18 @@ int intro_task_group_run_named(struct intro_task_group *group, uint32_t name, in
 			       const void *arg, size_t size)
 {
 	struct intro_executor *executor = group->executor;
+	enum run_now left = RUN_SUBMIT; /* for all else, and to be refused */
 	int err = 0;
 
 	if (group->waits)
 		return -EBUSY;
 	group->runs++;
 	pthread_cleanup_push(run_is_over, group);
-	/* for all else, and to be refused, it takes a submit */
-	if (!executor->caller_runs || !fn || executor->reject.fn ||
-	    intro__executor_is_parents(executor) ||
-	    !executor->ops->run_now(executor, fn, arg, size, &group->error))
-		err = submit(group, name, fn, arg, size);
+	if (executor->caller_runs && fn && !executor->reject.fn &&
+	    !intro__executor_is_parents(executor))
+		left = executor->ops->run_now(executor, fn, arg, size, &group->error);
+	if (left != RUN_DONE)
+		err = submit(group, left == RUN_QUEUE, name, fn, arg, size);
 	pthread_cleanup_pop(1);
 	return err;
 }

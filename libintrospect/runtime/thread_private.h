@@ -291,8 +291,8 @@ bool intro__seat_in(const struct thread_pool *pool);
 int intro__thread_run_or_queue(struct intro_executor *executor, struct future *f, uint32_t name,
 			       intro_task_fn fn, const void *arg, size_t size);
 /* ops->run_now */
-bool intro__thread_run_now(struct intro_executor *executor, intro_task_fn fn, const void *arg,
-			   size_t size, struct intro_error *error);
+enum run_now intro__thread_run_now(struct intro_executor *executor, intro_task_fn fn,
+				   const void *arg, size_t size, struct intro_error *error);
 /* Calls the initializer; seat->initial is what it left. */
 int intro__seat_initialize(struct seat *seat, struct intro_error *error);
 

@@ -508,18 +508,15 @@ static ALWAYS_INLINE void thread_ends_here(void *arg)
 	leave_unfinished(here->in, here->state, here->error);
 }
 
-bool intro__thread_run_now(struct intro_executor *executor, intro_task_fn fn, const void *arg,
-			   size_t size, struct intro_error *error)
+static enum run_now run_now(struct thread_pool *pool, intro_task_fn fn, const void *arg,
+			    size_t size, struct intro_error *error)
 {
-	struct thread_pool *pool = intro__thread_pool(executor);
 	struct guest *in = self.guest;
 	struct call_state state;
 	struct intro_call call;
 	struct here here = {.in = in, .state = &state, .error = error};
 	int code;
 
-	if (!may_run_quickly(pool) || !intro__thread_is_still_full(pool))
-		return false;
 	come_in(in, true);
 	/* as in run_at_once */
 	if (pool->barriers)
@@ -528,7 +525,7 @@ bool intro__thread_run_now(struct intro_executor *executor, intro_task_fn fn, co
 		atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load(&pool->over)) {
 		leave(in, true);
-		return false;
+		return RUN_SUBMIT;
 	}
 	call_init(&call, &in->seat, &state);
 	call.arg = arg;
@@ -536,12 +533,24 @@ bool intro__thread_run_now(struct intro_executor *executor, intro_task_fn fn, co
 	call.task = intro__mark_task();
 	intro__count(&in->seat.counts.beside, 1);
 	pthread_cleanup_push(thread_ends_here, &here);
-	code = intro__executor_call(executor, fn, &call);
+	code = intro__executor_call(&pool->base, fn, &call);
 	pthread_cleanup_pop(0);
 	intro__count_task(&in->seat.counts, code);
 	if (code && !error->code)
 		explain(code, &state, error);
 	intro__thread_fetch(pool);
 	leave(in, true);
-	return true;
+	return RUN_DONE;
+}
+
+enum run_now intro__thread_run_now(struct intro_executor *executor, intro_task_fn fn,
+				   const void *arg, size_t size, struct intro_error *error)
+{
+	struct thread_pool *pool = intro__thread_pool(executor);
+
+	if (!may_run_quickly(pool))
+		return RUN_SUBMIT;
+	if (!intro__thread_is_full(pool))
+		return RUN_QUEUE;
+	return run_now(pool, fn, arg, size, error);
 }
