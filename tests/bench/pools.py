@@ -119,7 +119,7 @@ def table(figures, rows):
             ours = figures[COMPARED_WITH.get(name, "introspect")].get(key)
             cell = "" if value is None else f"{value:,.0f}".replace(",", " ")
             if value and ours and not name.startswith("introspect"):
-                cell += f" ({value / ours if less else ours / value:.2g}×)"
+                cell += f" ({value / ours if less else ours / value:.3g}×)"
             cells.append(cell)
         print(f"| {title} | {' | '.join(cells)} |")
     print()
