@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "apart.h"
+#include "join.h"
 
 /* Of the thread, 0: of the caller's. false: there is no other CPU for it, or too many to tell. */
 static bool find_others(struct apart *apart, pid_t tid, int from)
@@ -12,32 +13,47 @@ static bool find_others(struct apart *apart, pid_t tid, int from)
 		return false;
 	apart->others = apart->before;
 	CPU_CLR(from, &apart->others);
-	return CPU_COUNT(&apart->others) > 0;
+	return CPU_ISSET(from, &apart->before) && CPU_COUNT(&apart->others);
+}
+
+/* Where the affinity is refused, glibc waits for the end of a thread that it has made already. */
+static int create(const struct apart *apart, pthread_attr_t *attr, pthread_t *thread,
+		  void *(*fn)(void *), void *arg)
+{
+	int was = intro__cancel_forbid();
+	int err = pthread_attr_setaffinity_np(attr, sizeof(apart->others), &apart->others);
+
+	if (!err)
+		err = pthread_create(thread, attr, fn, arg);
+	intro__cancel_allow(was);
+	pthread_attr_destroy(attr);
+	return err;
 }
 
 int intro__apart_create(struct apart *apart, pthread_t *thread, void *(*fn)(void *), void *arg)
 {
 	pthread_attr_t attr;
-	int err;
+	int saved = errno, err = EPERM;
 
-	apart->is = find_others(apart, 0, sched_getcpu()) && !pthread_attr_init(&attr);
-	if (!apart->is)
-		return pthread_create(thread, NULL, fn, arg);
-	err = pthread_attr_setaffinity_np(&attr, sizeof(apart->others), &apart->others);
-	if (!err)
-		err = pthread_create(thread, &attr, fn, arg);
-	pthread_attr_destroy(&attr);
-	if (!err || err == EAGAIN)
-		return err;
-	/* the CPUs were taken from us meanwhile, or we may not say where a thread is to run */
-	apart->is = false;
-	return pthread_create(thread, NULL, fn, arg);
+	apart->is = find_others(apart, 0, sched_getcpu()) && !pthread_getattr_default_np(&attr);
+	if (apart->is)
+		err = create(apart, &attr, thread, fn, arg);
+	if (err) /* else *apart is the thread's */
+		apart->is = false;
+	/* the CPUs were taken from us meanwhile, or it is not for us to choose */
+	if (err && err != EAGAIN)
+		err = pthread_create(thread, NULL, fn, arg);
+	errno = saved;
+	return err;
 }
 
 void intro__apart_move(struct apart *apart, pid_t tid, int from)
 {
+	int saved = errno;
+
 	apart->is = find_others(apart, tid, from) &&
 		    !sched_setaffinity(tid, sizeof(apart->others), &apart->others);
+	errno = saved;
 }
 
 /* Whether it may run on these, and no others. */

@@ -124,7 +124,7 @@ static int start_thread(struct thread_worker *w, const pthread_t *before)
 	if (before)
 		w->before = *before;
 	atomic_fetch_add(&pool->idle, IDLE_STARTING);
-	if (intro__thread_is_helped(pool)) /* who submits goes on: its CPU is taken */
+	if (intro__thread_is_helped(pool)) /* its starter goes on, most often */
 		err = intro__apart_create(&w->apart, &w->thread, worker_main, w);
 	else
 		err = pthread_create(&w->thread, NULL, worker_main, w);

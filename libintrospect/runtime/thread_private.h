@@ -105,8 +105,9 @@ struct thread_pool {
 	_Alignas(64) _Atomic uint64_t idle;
 	_Atomic bool over; /* closed or broken, and so is the queue */
 	/*
-	 * With waiters that help: a worker that was woken when all slept, when, and on which CPU;
-	 * until one runs again. NULL: one does. Changes under the lock.
+	 * With waiters that help: a worker that was woken when all slept, on which CPU, and when a
+	 * task was run first after that (0: not yet). NULL: there is none, or one has woken up
+	 * since, or it was moved. `called` changes under the lock.
 	 */
 	_Atomic(struct thread_worker *) called;
 	int called_from;
@@ -153,7 +154,7 @@ struct thread_worker **intro__thread_near_sleeper(struct thread_pool *pool);
 /* --- thread_queue.c ----------------------------------------------------------------------------
  */
 
-/* Seen by one who changed `idle` before: see thread_executor.c. */
+/* Seen by one who changed `idle` before: see thread_wake.c. */
 bool intro__thread_is_empty(struct thread_pool *pool);
 /* Places of the queue; not all of them need hold a task. */
 uint64_t intro__thread_length(struct thread_pool *pool);
@@ -270,7 +271,7 @@ struct thread_worker *intro__thread_pop_sleeper(struct thread_pool *pool, uint64
 void intro__thread_wake(struct thread_worker *w);
 
 void intro__thread_fetch_called(struct thread_pool *pool);
-/* The calling thread, which is no worker, has just run a task. */
+/* The calling thread is about to run a task; to be called inside of the pool. */
 static inline void intro__thread_fetch(struct thread_pool *pool)
 {
 	if (atomic_load_explicit(&pool->called, memory_order_relaxed))

@@ -367,10 +367,10 @@ static void help_with(struct future *f, struct guest **in)
 		intro__count(&(*in)->emptied, 1);
 	else
 		atomic_fetch_add_explicit(&pool->gone, 1, memory_order_relaxed);
+	intro__thread_fetch(pool);
 	self.depth++;
 	intro__seat_run(seat, f);
 	self.depth--;
-	intro__thread_fetch(pool);
 }
 
 /* Whether f is, or was a moment ago, in the queue of a pool that is helped. */
@@ -429,8 +429,8 @@ static ALWAYS_INLINE int run_at_once(struct seat *seat, struct future *f, uint32
 		intro_mark_submit(atomic_load_explicit(&f->task, memory_order_relaxed),
 				  executor->pool, name);
 	intro__count(&seat->counts.beside, 1);
-	run(seat, f, work, quick);
 	intro__thread_fetch(pool);
+	run(seat, f, work, quick);
 	return 0;
 }
 
@@ -532,13 +532,13 @@ static enum run_now run_now(struct thread_pool *pool, intro_task_fn fn, const vo
 	call.size = size;
 	call.task = intro__mark_task();
 	intro__count(&in->seat.counts.beside, 1);
+	intro__thread_fetch(pool);
 	pthread_cleanup_push(thread_ends_here, &here);
 	code = intro__executor_call(&pool->base, fn, &call);
 	pthread_cleanup_pop(0);
 	intro__count_task(&in->seat.counts, code);
 	if (code && !error->code)
 		explain(code, &state, error);
-	intro__thread_fetch(pool);
 	leave(in, true);
 	return RUN_DONE;
 }
@@ -548,7 +548,7 @@ enum run_now intro__thread_run_now(struct intro_executor *executor, intro_task_f
 {
 	struct thread_pool *pool = intro__thread_pool(executor);
 
-	if (!may_run_quickly(pool))
+	if (!may_run_quickly(pool) || pool->placement)
 		return RUN_SUBMIT;
 	if (!intro__thread_is_full(pool))
 		return RUN_QUEUE;

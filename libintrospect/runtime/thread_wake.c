@@ -16,8 +16,9 @@
  * at the queue. Both in sequentially consistent order, so one of them sees the other.
  *
  * Where waiters help, who wakes a worker goes on, and the kernel may leave that behind it on its
- * CPU (apart.h). Such a worker is `called`, and who has run tasks for a while and has not seen it
- * come moves it. Not at once: a wake-up of another CPU is worth it for many tasks only.
+ * CPU (apart.h). If all workers slept, such a one is `called`, and who has run tasks for a while
+ * and has seen none come moves it. Not at once: a wake-up of another CPU is worth it for many tasks
+ * only.
  */
 #include <pthread.h>
 
@@ -74,30 +75,43 @@ struct thread_worker *intro__thread_pop_searcher(struct thread_pool *pool)
 	if (intro__thread_is_helped(pool) &&
 	    IDLE_COUNT(idle, IDLE_SLEEPING) == IDLE_COUNT(idle, IDLE_LIVE)) {
 		pool->called_from = sched_getcpu();
-		atomic_store_explicit(&pool->called_ns, intro__now(), memory_order_relaxed);
+		atomic_store_explicit(&pool->called_ns, 0, memory_order_relaxed);
 		atomic_store_explicit(&pool->called, w, memory_order_relaxed);
 	}
 	return w;
 }
 
 /*
- * A worker that was woken so long ago is on its waker's CPU, most likely. To get it to another one,
+ * A worker that has not come by then is on its waker's CPU, most likely. To get it to another one,
  * which has gone idle, costs the caller 12 to 45 us, and it is there after 35 to 140.
  */
 #define CALLED_NS 100000
 
-void intro__thread_fetch_called(struct thread_pool *pool)
+/* Since the first task that was run after it was called. */
+static bool has_waited(struct thread_pool *pool, int64_t now)
 {
 	int64_t since = atomic_load_explicit(&pool->called_ns, memory_order_relaxed);
+
+	if (!since)
+		atomic_store_explicit(&pool->called_ns, now, memory_order_relaxed);
+	return since && now - since >= CALLED_NS;
+}
+
+void intro__thread_fetch_called(struct thread_pool *pool)
+{
+	int64_t now = intro__now();
 	struct thread_worker *w;
 
-	if (intro__now() - since < CALLED_NS)
+	/* in a forked child, whose parent's worker it is */
+	if (intro__executor_is_parents(&pool->base) || !has_waited(pool, now))
 		return;
 	pthread_mutex_lock(&pool->lock);
 	w = atomic_load_explicit(&pool->called, memory_order_relaxed);
-	atomic_store_explicit(&pool->called, NULL, memory_order_relaxed);
-	if (w)
+	/* it may be another one by now */
+	if (w && has_waited(pool, now)) {
+		atomic_store_explicit(&pool->called, NULL, memory_order_relaxed);
 		intro__apart_move(&w->apart, w->tid, pool->called_from);
+	}
 	pthread_mutex_unlock(&pool->lock);
 }
 

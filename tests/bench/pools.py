@@ -6,7 +6,7 @@ usage: pools.py [--rounds N] [--tries N]
 
 In each round each program runs once, in an order drawn anew: a slow time of the machine meets all of
 them, and none always comes after one that leaves the CPUs slow, or fast. Pools of threads run for each row
-of the table apart, a quarter of a second: for seconds on end, a line may take three times as long from one
+of the table apart, a quarter or half a second: for seconds on end, a line may take three times as long from one
 CPU of a virtual machine to the other. The median of a program's rounds counts. In brackets: how many times
 better (above 1) or worse than that peer ours is. tests/bench/pools/ holds the programs, and pools.h what
 they measure.
