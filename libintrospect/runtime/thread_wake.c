@@ -136,7 +136,10 @@ void intro__thread_wake(struct thread_worker *w)
 	intro__futex_wake(&w->awake);
 }
 
-/* Having got a task: the next is called if there is more. */
+/*
+ * Having got a task: the next is called, or started, if there is more. Who submitted that may have
+ * seen one who searches, and not yet that it had found what it searched for.
+ */
 static void stop_searching(struct thread_worker *w)
 {
 	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
@@ -146,9 +149,14 @@ static void stop_searching(struct thread_worker *w)
 	w->searching = false;
 	if (IDLE_COUNT(idle, IDLE_SLEEPING))
 		intro__thread_hungry(pool); /* those who sleep do not say so */
-	if (!IDLE_COUNT(idle, IDLE_SLEEPING) || intro__thread_is_empty(pool))
+	else if (IDLE_COUNT(idle, IDLE_LIVE) == pool->base.workers)
+		return;
+	if (intro__thread_is_empty(pool))
 		return;
 	pthread_mutex_lock(&pool->lock);
+	/* where no thread is to be had, those who are there do it, one day */
+	if (!atomic_load(&pool->over) && intro__thread_wants_more(pool, atomic_load(&pool->idle)))
+		intro__thread_start_worker(pool);
 	next = intro__thread_pop_searcher(pool);
 	pthread_mutex_unlock(&pool->lock);
 	intro__thread_wake(next);
