@@ -417,18 +417,25 @@ static void killed_at_any_moment(void **state)
 static void waits_are_named(void **state)
 {
 	struct intro_shared_array *a = intro_shared_array_new(INTRO_SHARED_INT64, 1, "accounts");
-	pid_t pid = fork();
+	int held[2];
+	char byte;
+	pid_t pid;
 
+	assert_int_equal(pipe(held), 0);
+	pid = fork();
 	if (!pid) {
 		struct intro_shared_array *b = intro_shared_array_attach(intro_shared_array_fd(a));
-		bool held = b && !intro_shared_array_lock(b, INTRO_FOREVER);
 
-		while (held)
-			pause();
+		if (b && !intro_shared_array_lock(b, INTRO_FOREVER) && write(held[1], "", 1) == 1)
+			while (true)
+				pause();
 		_exit(1);
 	}
-	while (!intro_shared_array_lock(a, 0))
-		intro_shared_array_unlock(a);
+	/* nobody tries the lock before: its waits are told in the same area, they are the child's
+	 */
+	close(held[1]);
+	assert_int_equal(read(held[0], &byte, 1), 1);
+	close(held[0]);
 	assert_int_equal(locks_told(NULL, "accounts"), 0);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(intro_shared_array_lock(a, 5 * MSEC), -ETIMEDOUT);
