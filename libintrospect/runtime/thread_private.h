@@ -45,6 +45,14 @@ struct guest {
 	struct guest *next;
 };
 
+/* A worker's account of whether the pool is faster without it; its own. See thread_turns.c. */
+struct turns {
+	unsigned left;	/* pops until it judges again */
+	unsigned apart; /* from one judgement to the next; 0: the default */
+	uint64_t place; /* the front of the queue at the last one, */
+	int64_t since;	/* and when that was; 0: there was none */
+};
+
 struct thread_worker {
 	_Alignas(64) struct seat seat;
 	pthread_t thread;
@@ -66,6 +74,7 @@ struct thread_worker {
 	unsigned place; /* see placement.h; 0 in a pool that does not place */
 	int64_t spin_ns;
 	struct glance glance;
+	struct turns turns;
 	char name[INTRO__NAME_BYTES + 16];
 };
 
@@ -252,6 +261,12 @@ static inline bool intro__thread_is_full(struct thread_pool *pool)
 /* lock is held. */
 int intro__thread_start_worker(struct thread_pool *pool);
 struct intro_executor *intro__thread_pool_new(const struct intro_executor_options *options);
+
+/* --- thread_turns.c -----------------------------------------------------------------------------
+ */
+
+/* For a worker that is about to pop, and has nothing else: may take a fifth of a millisecond. */
+void intro__thread_judge(struct thread_pool *pool, struct turns *turns);
 
 /* --- thread_wake.c ------------------------------------------------------------------------------
  */

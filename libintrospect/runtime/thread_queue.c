@@ -97,6 +97,18 @@ struct future *intro__thread_pop_slot(struct thread_pool *pool)
 	return f && atomic_compare_exchange_strong(&pool->slot.future, &f, NULL) ? f : NULL;
 }
 
+static struct future *pop_in_turn(struct thread_pool *pool, struct turns *turns)
+{
+	struct future *f;
+
+	if (!turns->left)
+		intro__thread_judge(pool, turns);
+	f = pop_from(pool, &pool->queue);
+	if (f)
+		turns->left--;
+	return f;
+}
+
 struct future *intro__thread_pop(struct thread_worker *w)
 {
 	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
@@ -105,7 +117,7 @@ struct future *intro__thread_pop(struct thread_worker *w)
 	if (pool->placement)
 		return pop_near(pool, w->place);
 	if (!intro__thread_has_slot(pool))
-		return pop_from(pool, &pool->queue);
+		return pop_in_turn(pool, &w->turns);
 	if (!intro__task_ring_may_pop(&pool->queue))
 		return NULL;
 	/* the oldest */
