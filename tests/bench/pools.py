@@ -36,6 +36,7 @@ PROCESSES = {"introspect": [f"{BUILD}/processes"], "Python": PYTHON}
 THREAD_ROWS = [("batch", "empty tasks/s, 50 000 at once", False),
                ("single", "empty tasks/s, one at a time", False),
                ("start", "submit to start, one at a time, ns", True),
+               ("start_batch", "submit to start, 500 at once, ns", True),
                ("fan", "fan-outs of 16 short tasks/s", False),
                ("burst", "500 short tasks after a sleep of 3 ms, us", True),
                ("skewed", "tasks/s, 1 of 64 256 times as long", False)]

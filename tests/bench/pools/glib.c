@@ -24,8 +24,10 @@ void pool_run(size_t n, void (*fn)(size_t i))
 {
 	function = fn;
 	g_atomic_int_set(&left, (gint)n);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		pool_submits(i);
 		g_thread_pool_push(pool, GSIZE_TO_POINTER(i + 1), NULL);
+	}
 	g_mutex_lock(&mutex);
 	while (g_atomic_int_get(&left))
 		g_cond_wait(&all_done, &mutex);

@@ -21,9 +21,11 @@ static int call(struct intro_call *c)
 
 static void run_group(size_t n, void (*fn)(size_t i))
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		pool_submits(i);
 		if (intro_task_group_run(group, call, (const void *)fn, i))
 			abort();
+	}
 	if (intro_task_group_wait(group, INTRO_FOREVER, NULL))
 		abort();
 }
@@ -31,6 +33,7 @@ static void run_group(size_t n, void (*fn)(size_t i))
 static void run_futures(size_t n, void (*fn)(size_t i))
 {
 	for (size_t i = 0; i < n; i++) {
+		pool_submits(i);
 		intro_future_init(&futures[i]);
 		if (intro_executor_submit(pool, &futures[i], call, (const void *)fn, i))
 			abort();

@@ -6,6 +6,7 @@ void pool_run(size_t n, void (*fn)(size_t i))
 {
 #pragma omp taskgroup
 	for (size_t i = 0; i < n; i++) {
+		pool_submits(i);
 #pragma omp task firstprivate(i)
 		fn(i);
 	}

@@ -30,7 +30,9 @@ extern "C" {
 /* A rate is measured for so long: a new thread may be left for 12 ms on its creator's CPU. */
 #define POOL_RATE_NS 100000000
 
-/* Runs fn(0) ... fn(n - 1) as a task each, submitted one by one, and returns when all have ended.
+/*
+ * Runs fn(0) ... fn(n - 1) as a task each, submitted one by one, and returns when all have ended.
+ * Calls pool_submits(i) right before each submit.
  */
 void pool_run(size_t n, void (*fn)(size_t i));
 
@@ -42,6 +44,15 @@ static uint64_t pool_now(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static bool pool_stamps; /* where submits are to be timed */
+static uint64_t pool_submitted[POOL_BATCH], pool_begun[POOL_BATCH];
+
+static inline void pool_submits(size_t i)
+{
+	if (pool_stamps)
+		pool_submitted[i] = pool_now();
+}
+
 static void pool_spin(size_t steps)
 {
 	volatile uint32_t x = 1;
@@ -50,8 +61,6 @@ static void pool_spin(size_t steps)
 		x = x * 1664525 + 1013904223;
 }
 
-static uint64_t pool_started;
-
 static void task_empty(size_t i)
 {
 	(void)i;
@@ -59,8 +68,7 @@ static void task_empty(size_t i)
 
 static void task_stamp(size_t i)
 {
-	(void)i;
-	pool_started = pool_now();
+	pool_begun[i] = pool_now();
 }
 
 static void task_short(size_t i)
@@ -111,17 +119,19 @@ static double pool_rate(size_t rounds, size_t n, void (*fn)(size_t i))
 	return (double)tasks * 1e9 / (double)took;
 }
 
-static double pool_start(void)
+/* From submit to start, of `rounds` rounds of n tasks each, n * rounds <= POOL_BATCH. */
+static double pool_start(size_t rounds, size_t n)
 {
-	static uint64_t waited[POOL_SINGLES];
+	static uint64_t waited[POOL_BATCH];
 
-	for (size_t i = 0; i < POOL_SINGLES; i++) {
-		uint64_t begin = pool_now();
-
-		pool_run(1, task_stamp);
-		waited[i] = pool_started - begin;
+	pool_stamps = true;
+	for (size_t round = 0; round < rounds; round++) {
+		pool_run(n, task_stamp);
+		for (size_t i = 0; i < n; i++)
+			waited[round * n + i] = pool_begun[i] - pool_submitted[i];
 	}
-	return pool_mean(waited, POOL_SINGLES);
+	pool_stamps = false;
+	return pool_mean(waited, rounds * n);
 }
 
 /* us for each burst, of which the first task comes when workers sleep. */
@@ -159,7 +169,9 @@ static void pools_measure(char *const *names)
 	if (pool_wants(names, "single"))
 		printf("single %.0f\n", pool_rate(POOL_SINGLES, 1, task_empty));
 	if (pool_wants(names, "start"))
-		printf("start %.1f\n", pool_start());
+		printf("start %.1f\n", pool_start(POOL_SINGLES, 1));
+	if (pool_wants(names, "start_batch"))
+		printf("start_batch %.1f\n", pool_start(POOL_BATCH / POOL_BURST, POOL_BURST));
 	if (pool_wants(names, "fan"))
 		printf("fan %.0f\n", pool_rate(POOL_FANS, POOL_FAN, task_short) / POOL_FAN);
 	if (pool_wants(names, "burst"))

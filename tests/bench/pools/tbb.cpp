@@ -9,8 +9,10 @@ static tbb::task_group *group;
 
 void pool_run(size_t n, void (*fn)(size_t i))
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		pool_submits(i);
 		group->run([=] { fn(i); });
+	}
 	group->wait();
 }
 

@@ -21,9 +21,11 @@ static void after(uv_work_t *request, int status)
 void pool_run(size_t n, void (*fn)(size_t i))
 {
 	function = fn;
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		pool_submits(i);
 		if (uv_queue_work(uv_default_loop(), &requests[i], call, after))
 			abort();
+	}
 	uv_run(uv_default_loop(), UV_RUN_DEFAULT);
 }
 
