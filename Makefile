@@ -23,7 +23,7 @@ DEB_BUILD := clang llvm libbpf-dev libelf-dev bpftool libcmocka-dev libzstd-dev 
 DEB_TEST := linux-perf python3 mandoc libglib2.0-dev trace-cmd libclang-rt-14-dev
 
 # for the tests in a virtual machine, and the kernel module; without them these are skipped
-DEB_VM := qemu-system-x86 busybox-static
+DEB_VM := qemu-system-x86 busybox-static kmod
 
 # only for the peers that `make bench` measures
 DEB_BENCH := libuv1-dev libtbb-dev g++ libglib2.0-dev
@@ -78,7 +78,7 @@ SYSPROG	:= $(patsubst %.c,$(B)/%,$(SYSPROG_SRC))
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all libs help deps deps-build demo test test-unit test-system test-vm test-vm-slow vm-shell kmod kmod-install units vm-units bench bench-pools deps-bench pool-programs bench-programs lint fuzz doc install uninstall clean
+.PHONY: all libs help deps deps-build demo test test-unit test-system test-vm test-vm-slow test-fresh vm-shell kmod kmod-install units vm-units bench bench-pools deps-bench pool-programs bench-programs lint fuzz doc install uninstall clean
 
 all: libs $(B)/introspect $(SYSPROG) ## build the program and the libraries
 libs: $(RT_A) $(LIB_A) $(RT_SO) $(LIB_SO) pc
@@ -205,6 +205,9 @@ test-unit: $(PLAIN) ## the tests that need no root, under ASan and UBSan
 	$(Q)tests/run.sh unit-asan $(PLAIN)
 test-system: all ## the tests that trace this machine (root)
 	$(Q)tests/run.sh system
+
+test-fresh: ## `make test` in a fresh clone on a bare Debian: is `make deps` complete? (root, debootstrap, network)
+	$(Q)tests/fresh.sh
 
 bench: deps deps-bench ## measure speed and cost against named peers (root; takes minutes)
 	$(Q)$(MAKE) --no-print-directory all bench-programs pool-programs

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """record -p: a running pool, its threads and children, its marks; until a time, a signal, or its end."""
+import contextlib
 import json
 import os
 import signal
@@ -20,11 +21,17 @@ def dump(path):
     return json.loads(subprocess.check_output([DUMP, path]))
 
 
+@contextlib.contextmanager
 def start(*command):
-    program = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
-    time.sleep(0.7)
-    return program
+    """A session of its own: what is left of it at the end is killed, children and all."""
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          start_new_session=True) as program:
+        try:
+            time.sleep(0.7)
+            yield program
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
 
 
 def wait_until_recorded(path):
@@ -88,7 +95,6 @@ def running_pool():
                        f"{name}: the program goes on")
                 if status == 0:
                     pool_seen(name, path, tids)
-            program.kill()
 
 
 def tree():
@@ -111,9 +117,6 @@ def tree():
         strangers = [t for t in rows if t.get("pid") == other.pid or t.get("ppid") == other.pid]
         tap.ok(len(family) >= 2 and not strangers, "and its neighbours are not",
                f"{family}\n{strangers}")
-        subprocess.run(["pkill", "-9", "-P", str(program.pid)], check=False)
-        program.kill()
-        other.kill()
 
 
 def ends():
@@ -127,7 +130,6 @@ def ends():
                     wait_until_recorded(path)
                     stop(program, tracer)
                     status = tracer.wait(30)
-                program.kill()
             held = dump(path)
             tap.ok(status == 0 and not held["truncated"] and "end_ns" in held["meta"]
                    and held["kinds"].get("SWITCH", 0) > 5,

@@ -69,8 +69,10 @@ def kernel():
             raise Unavailable(reason.read().strip())
     except FileNotFoundError:
         pass
-    for program in ("qemu-system-x86_64", "busybox"):
-        if not shutil.which(program):
+    # the guest's root is this machine's, and its programs are the guest's; root's are not in everybody's path
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    for program in ("qemu-system-x86_64", "busybox", "insmod"):
+        if not shutil.which(program, path=path):
             raise Unavailable(f"{program} is not installed (make deps)")
     try:
         with open(os.path.join(VM, "release"), encoding="utf-8") as release:
