@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MANY 2000
 
@@ -112,21 +114,27 @@ static void processes_are_counted(void **state)
 
 static void times(new_fn new)
 {
+	struct gate *gate = gate_new_shared(); /* before workers are forked */
 	struct intro_executor *e =
 		new (POOL_OPTIONS(.name = "timed", .workers = 1, .timed = true, .prefetch = 1));
 	struct intro_executor_statistics s;
 	struct intro_future f[3];
 
-	for (int i = 0; i < 3; i++)
-		submit(e, &f[i], sleeps);
+	submit_gate(e, &f[0], &gate);
+	gate_expect(gate, 1);
+	submit(e, &f[1], sleeps);
+	submit(e, &f[2], sleeps);
+	sleep_ms(4);
+	gate_open(gate);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(intro_future_result(&f[i], INTRO_FOREVER, NULL), 0);
 	s = statistics_of(e);
 	assert_int_equal(s.executed, 3);
 	assert_int_equal(s.timed, 3);
-	/* each slept 2 ms; the second waited for one, the third for two of them */
-	assert_true(s.run_ns >= 6 * MSEC);
-	assert_true(s.queued_ns >= 6 * MSEC - MSEC);
+	/* the first ran for those 4 ms, and both others waited; these slept 2 ms each, and the
+	 * third waited for that, too */
+	assert_true(s.run_ns >= 8 * MSEC);
+	assert_true(s.queued_ns >= 10 * MSEC);
 	assert_true(s.average_run_ns == (double)s.run_ns / 3);
 	assert_true(s.average_queued_ns == (double)s.queued_ns / 3);
 	for (int i = 0; i < 3; i++)
@@ -299,16 +307,28 @@ static void dynamic_options(void **state)
 	intro_executor_free(e);
 }
 
+static int tells_who(struct intro_call *call)
+{
+	atomic_store(*(_Atomic uint32_t *const *)call->arg, (uint32_t)gettid());
+	return 0;
+}
+
 static void grows_at_its_threshold(void **state)
 {
-	struct intro_executor *e =
-		intro_dynamic_executor_new(POOL_OPTIONS(.name = "dyn", .workers = 4, .grow_at = 2));
+	_Atomic uint32_t tid = 0, *at = &tid;
+	struct intro_executor *e = intro_dynamic_executor_new(
+		POOL_OPTIONS(.name = "dyn", .workers = 4, .grow_at = 2, .initializer = tells_who,
+			     .initarg = &at, .initarg_size = sizeof(at)));
 	/* (busy + queued) / workers reaches 2 at the second task, the fourth, the sixth */
 	static const uint64_t expected[] = {1, 2, 2, 3, 3, 4, 4, 4};
 	struct gate *gate = gate_new_shared();
 	struct intro_future f[8];
 
 	assert_int_equal(statistics_of(e).workers, 1);
+	/* who is on its way to the queue or from it counts as busy */
+	while (!atomic_load(&tid))
+		sched_yield();
+	until_asleep(atomic_load(&tid));
 	for (int i = 0; i < 8; i++) {
 		/* who starts counts as idle: let it take what it may first */
 		submit_gate(e, &f[i], &gate);
