@@ -140,6 +140,13 @@ static int start_thread(struct thread_worker *w, const pthread_t *before)
 	return 0;
 }
 
+/* lock is held. Who submitted since it was told to leave may have found no slot for another. */
+static void leave_slot(struct thread_worker *w)
+{
+	w->slot = SLOT_LEFT;
+	intro__thread_start_if_short(intro__thread_pool(w->seat.executor));
+}
+
 /*
  * The calling thread, which is about to end, was w. false: there is nobody in its stead, though
  * there is something to do.
@@ -156,7 +163,7 @@ static bool is_succeeded(struct thread_worker *w)
 		atomic_fetch_sub(&pool->idle, IDLE_SEARCHING);
 	w->searching = false;
 	if (w->leaves)
-		w->slot = SLOT_LEFT;
+		leave_slot(w);
 	else if (!atomic_load(&pool->over) || !intro__thread_is_empty(pool))
 		err = start_thread(w, w->is_joined ? NULL : &self);
 	pthread_mutex_unlock(&pool->lock);
@@ -188,7 +195,7 @@ static void work(struct thread_worker *w)
 	join_before(w);
 	if (w->leaves) {
 		pthread_mutex_lock(&pool->lock);
-		w->slot = SLOT_LEFT;
+		leave_slot(w);
 		pthread_mutex_unlock(&pool->lock);
 	}
 }
@@ -270,19 +277,25 @@ int intro__thread_start_worker(struct thread_pool *pool)
 	return err;
 }
 
+int intro__thread_start_if_short(struct thread_pool *pool)
+{
+	if (atomic_load(&pool->over) || !intro__thread_wants_more(pool, atomic_load(&pool->idle)))
+		return 0;
+	return intro__thread_start_worker(pool);
+}
+
 /* Is there more to do than workers who know of it? f was just pushed, and may be gone. */
 static __attribute__((noinline)) int call_worker(struct thread_pool *pool, struct future *f,
 						 uint64_t idle)
 {
 	enum taken taken = TAKEN_NOT;
 	struct thread_worker *w;
-	int err = 0;
+	int err;
 
 	if (!intro__thread_wants_searcher(pool, idle) && !intro__thread_wants_more(pool, idle))
 		return 0;
 	pthread_mutex_lock(&pool->lock);
-	if (!atomic_load(&pool->over) && intro__thread_wants_more(pool, atomic_load(&pool->idle)))
-		err = intro__thread_start_worker(pool);
+	err = intro__thread_start_if_short(pool);
 	w = intro__thread_pop_searcher(pool);
 	/* those who are there will do it, or one of them has it already */
 	if (err && !IDLE_COUNT(atomic_load(&pool->idle), IDLE_LIVE))

@@ -71,7 +71,8 @@ struct thread_worker {
 	_Atomic uint32_t awake;		/* the futex */
 	struct thread_worker *sleeping; /* the next on the stack of sleepers */
 	bool searching;
-	unsigned place; /* see placement.h; 0 in a pool that does not place */
+	bool looks_again; /* at the queue, when it has a task: see call_next */
+	unsigned place;	  /* see placement.h; 0 in a pool that does not place */
 	int64_t spin_ns;
 	struct glance glance;
 	struct turns turns;
@@ -260,6 +261,9 @@ static inline bool intro__thread_is_full(struct thread_pool *pool)
 
 /* lock is held. */
 int intro__thread_start_worker(struct thread_pool *pool);
+/* lock is held: one more, if that is wanted. 0 or -errno: where no thread is to be had, those who
+ * are there do it, one day. */
+int intro__thread_start_if_short(struct thread_pool *pool);
 struct intro_executor *intro__thread_pool_new(const struct intro_executor_options *options);
 
 /* --- thread_turns.c -----------------------------------------------------------------------------

@@ -69,24 +69,31 @@ uint64_t intro__thread_submitted(struct thread_pool *pool)
 /* --- out of it ----------------------------------------------------------------------------------
  */
 
-static struct future *pop_from(struct thread_pool *pool, struct ring_queue *queue)
+/* w NULL: for one who is no worker. */
+static struct future *pop_from(struct thread_pool *pool, struct ring_queue *queue,
+			       struct thread_worker *w)
 {
 	struct future *f;
 	uint64_t gone;
 
-	while ((f = intro__task_ring_pop(queue, &gone)) && gone)
-		atomic_fetch_sub_explicit(&pool->gone, (int64_t)gone, memory_order_relaxed);
+	while ((f = intro__task_ring_pop(queue, &gone)) && gone) {
+		/* until then the backlog counts too few */
+		atomic_fetch_sub(&pool->gone, (int64_t)gone);
+		if (w)
+			w->looks_again = true;
+	}
 	return f;
 }
 
 /* Its own node's first, then near before far. */
-static __attribute__((noinline)) struct future *pop_near(struct thread_pool *pool, unsigned place)
+static __attribute__((noinline)) struct future *pop_near(struct thread_pool *pool, unsigned place,
+							 struct thread_worker *w)
 {
 	const struct placement *placement = pool->placement;
 	struct future *f = NULL;
 
 	for (unsigned i = 0; !f && i < placement->n; i++)
-		f = pop_from(pool, intro__thread_queue(pool, placement->place[place].order[i]));
+		f = pop_from(pool, intro__thread_queue(pool, placement->place[place].order[i]), w);
 	return f;
 }
 
@@ -97,13 +104,14 @@ struct future *intro__thread_pop_slot(struct thread_pool *pool)
 	return f && atomic_compare_exchange_strong(&pool->slot.future, &f, NULL) ? f : NULL;
 }
 
-static struct future *pop_in_turn(struct thread_pool *pool, struct turns *turns)
+static struct future *pop_in_turn(struct thread_pool *pool, struct thread_worker *w)
 {
+	struct turns *turns = &w->turns;
 	struct future *f;
 
 	if (!turns->left)
 		intro__thread_judge(pool, turns);
-	f = pop_from(pool, &pool->queue);
+	f = pop_from(pool, &pool->queue, w);
 	if (f)
 		turns->left--;
 	return f;
@@ -115,16 +123,16 @@ struct future *intro__thread_pop(struct thread_worker *w)
 	struct future *f;
 
 	if (pool->placement)
-		return pop_near(pool, w->place);
+		return pop_near(pool, w->place, w);
 	if (!intro__thread_has_slot(pool))
-		return pop_in_turn(pool, &w->turns);
+		return pop_in_turn(pool, w);
 	if (!intro__task_ring_may_pop(&pool->queue))
 		return NULL;
 	/* the oldest */
 	f = intro__thread_pop_slot(pool);
 	if (f)
 		intro__count(&w->seat.counts.beside, 1);
-	return f ? f : pop_from(pool, &pool->queue);
+	return f ? f : pop_from(pool, &pool->queue, w);
 }
 
 struct future *intro__thread_pop_one(struct thread_pool *pool)
@@ -134,7 +142,7 @@ struct future *intro__thread_pop_one(struct thread_pool *pool)
 	if (f)
 		atomic_fetch_add_explicit(&pool->beside, 1, memory_order_relaxed);
 	else
-		f = pool->placement ? pop_near(pool, 0) : pop_from(pool, &pool->queue);
+		f = pool->placement ? pop_near(pool, 0, NULL) : pop_from(pool, &pool->queue, NULL);
 	return f;
 }
 

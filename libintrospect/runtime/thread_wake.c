@@ -138,25 +138,26 @@ void intro__thread_wake(struct thread_worker *w)
 
 /*
  * Having got a task: the next is called, or started, if there is more. Who submitted that may have
- * seen one who searches, and not yet that it had found what it searched for.
+ * seen one who searches, or is still to come to the queue, and not yet that it had found what it
+ * looked for; or have counted fewer than wait, while places were taken off the queue.
  */
-static void stop_searching(struct thread_worker *w)
+static void call_next(struct thread_worker *w)
 {
 	struct thread_pool *pool = intro__thread_pool(w->seat.executor);
+	bool searched = w->searching;
 	struct thread_worker *next;
-	uint64_t idle = atomic_fetch_sub(&pool->idle, IDLE_SEARCHING);
+	uint64_t idle =
+		searched ? atomic_fetch_sub(&pool->idle, IDLE_SEARCHING) : atomic_load(&pool->idle);
 
-	w->searching = false;
-	if (IDLE_COUNT(idle, IDLE_SLEEPING))
+	w->searching = w->looks_again = false;
+	if (searched && IDLE_COUNT(idle, IDLE_SLEEPING))
 		intro__thread_hungry(pool); /* those who sleep do not say so */
 	else if (IDLE_COUNT(idle, IDLE_LIVE) == pool->base.workers)
 		return;
 	if (intro__thread_is_empty(pool))
 		return;
 	pthread_mutex_lock(&pool->lock);
-	/* where no thread is to be had, those who are there do it, one day */
-	if (!atomic_load(&pool->over) && intro__thread_wants_more(pool, atomic_load(&pool->idle)))
-		intro__thread_start_worker(pool);
+	intro__thread_start_if_short(pool);
 	next = intro__thread_pop_searcher(pool);
 	pthread_mutex_unlock(&pool->lock);
 	intro__thread_wake(next);
@@ -260,8 +261,8 @@ static struct future *next_task(struct thread_worker *w)
 		if (!f && over && intro__thread_is_empty(pool))
 			return NULL;
 		if (f) {
-			if (w->searching)
-				stop_searching(w);
+			if (w->searching || w->looks_again)
+				call_next(w);
 			return f;
 		}
 		if (!over)
@@ -275,6 +276,7 @@ void intro__thread_run_all(struct thread_worker *w)
 	struct future *f;
 
 	w->searching = false;
+	w->looks_again = true;
 	w->glance = (struct glance){.apart = 1};
 	w->spin_ns = intro__thread_has_slot(intro__thread_pool(w->seat.executor))
 			     ? SPIN_BESIDE_GUESTS_NS
