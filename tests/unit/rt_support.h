@@ -46,6 +46,8 @@ unsigned marks_count(const struct intro_rec_mark *m, size_t n, uint8_t kind, uin
 
 /* How many definitions say that this address (NULL: any) is a lock of that name. */
 unsigned locks_told(const void *address, const char *name);
+/* So long that it is told, also of one who is preempted on its way to sleep. */
+#define LONG_WAIT (100 * MSEC)
 
 /* Until the thread sleeps in a futex, as far as that can be seen. */
 void until_asleep(uint32_t tid);

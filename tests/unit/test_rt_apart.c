@@ -83,15 +83,15 @@ int sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *set)
 long syscall(long number, ...)
 {
 	va_list args, looked_at;
+	_Atomic uint32_t *word;
 	long result;
-	int op;
 
 	va_start(args, number);
 	va_copy(looked_at, args);
-	if (number == SYS_futex && keeps_wakes) {
-		kept = va_arg(looked_at, _Atomic uint32_t *);
-		op = va_arg(looked_at, int);
-		assert_int_equal(op, FUTEX_WAKE_BITSET_PRIVATE);
+	word = number == SYS_futex ? va_arg(looked_at, _Atomic uint32_t *) : NULL;
+	/* who is on its way to sleep may do so */
+	if (word && keeps_wakes && va_arg(looked_at, int) == FUTEX_WAKE_BITSET_PRIVATE) {
+		kept = word;
 		result = 0;
 	} else {
 		result = real_syscall(number, args);

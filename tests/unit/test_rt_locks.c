@@ -545,25 +545,25 @@ static void test_names(void **state)
 	assert_int_equal(intro_mutex_acquire(&s->mutex, 1000), -ETIMEDOUT);
 	assert_int_equal(locks_told(&s->mutex, "my mutex"), 0); /* nobody waited long */
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(intro_mutex_acquire(&s->mutex, 5 * MSEC), -ETIMEDOUT);
+		assert_int_equal(intro_mutex_acquire(&s->mutex, LONG_WAIT), -ETIMEDOUT);
 	assert_int_equal(locks_told(&s->mutex, "my mutex"), 1);
 	/* made again at its place, as an object of a pool of memory is */
 	intro_mutex_init(&s->mutex, "my mutex");
 	assert_int_equal(intro_mutex_acquire(&s->mutex, INTRO_FOREVER), 0);
-	assert_int_equal(intro_mutex_acquire(&s->mutex, 5 * MSEC), -ETIMEDOUT);
+	assert_int_equal(intro_mutex_acquire(&s->mutex, LONG_WAIT), -ETIMEDOUT);
 	assert_int_equal(locks_told(&s->mutex, "my mutex"), 1);
 
 	assert_int_equal(intro_semaphore_init(&s->semaphore, 0, "my semaphore"), 0);
-	assert_int_equal(intro_semaphore_acquire(&s->semaphore, 5 * MSEC), -ETIMEDOUT);
+	assert_int_equal(intro_semaphore_acquire(&s->semaphore, LONG_WAIT), -ETIMEDOUT);
 	assert_int_equal(locks_told(&s->semaphore, "my semaphore"), 1);
 	intro_event_init(&s->event, "my event");
-	assert_int_equal(intro_event_wait(&s->event, 5 * MSEC), -ETIMEDOUT);
+	assert_int_equal(intro_event_wait(&s->event, LONG_WAIT), -ETIMEDOUT);
 	assert_int_equal(locks_told(&s->event, "my event"), 1);
 	assert_int_equal(intro_barrier_init(&s->barrier, 2, NULL, NULL, "my barrier"), 0);
-	assert_int_equal(intro_barrier_wait(&s->barrier, 5 * MSEC), -ETIMEDOUT);
+	assert_int_equal(intro_barrier_wait(&s->barrier, LONG_WAIT), -ETIMEDOUT);
 	assert_int_equal(locks_told(&s->barrier, "my barrier"), 1);
 	intro_condition_init(&s->condition, &s->mutex, "my condition");
-	assert_int_equal(intro_condition_wait(&s->condition, 5 * MSEC), -ETIMEDOUT);
+	assert_int_equal(intro_condition_wait(&s->condition, LONG_WAIT), -ETIMEDOUT);
 	assert_int_equal(locks_told(&s->condition, "my condition"), 1);
 	intro_mark_lock(s, 0);
 	assert_int_equal(locks_told(s, ""), 0);

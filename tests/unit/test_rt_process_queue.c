@@ -694,12 +694,12 @@ static void waits_are_named(void **state)
 	uint64_t value = 1;
 
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(get(q, &value, 5 * MSEC), -ETIMEDOUT);
+		assert_int_equal(get(q, &value, LONG_WAIT), -ETIMEDOUT);
 	assert_int_equal(locks_told(NULL, "mine not empty"), 1);
 	put(q, 1);
-	assert_int_equal(intro_process_queue_put(q, &value, 8, 5 * MSEC), -ETIMEDOUT);
+	assert_int_equal(intro_process_queue_put(q, &value, 8, LONG_WAIT), -ETIMEDOUT);
 	assert_int_equal(locks_told(NULL, "mine not full"), 1);
-	assert_int_equal(intro_process_queue_join(q, 5 * MSEC), -ETIMEDOUT);
+	assert_int_equal(intro_process_queue_join(q, LONG_WAIT), -ETIMEDOUT);
 	assert_int_equal(locks_told(NULL, "mine done"), 1);
 	intro_process_queue_free(q);
 }

@@ -438,7 +438,7 @@ static void waits_are_named(void **state)
 	close(held[0]);
 	assert_int_equal(locks_told(NULL, "accounts"), 0);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(intro_shared_array_lock(a, 5 * MSEC), -ETIMEDOUT);
+		assert_int_equal(intro_shared_array_lock(a, LONG_WAIT), -ETIMEDOUT);
 	assert_int_equal(locks_told(NULL, "accounts"), 1);
 	kill(pid, SIGKILL);
 	assert_int_equal(intro_shared_array_lock(a, INTRO_FOREVER), -EOWNERDEAD);
