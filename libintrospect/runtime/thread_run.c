@@ -131,12 +131,28 @@ static void explain(int code, const struct call_state *state, struct intro_error
 		memcpy(error->text, state->text, sizeof(error->text));
 }
 
-static __attribute__((noinline)) void end(struct future *f, int code,
+/*
+ * In a child that the task forked, f is a copy: its end is the parent's to tell, and its lock may
+ * be held by a thread that is not here. A worker ends there. Who ran the task while it waited for
+ * it, or submitted it, goes on, with an f to which nobody listens.
+ */
+static void leave_to_parent(const struct seat *seat, struct future *f)
+{
+	if (!intro__executor_is_parents(seat->executor))
+		return;
+	if (seat->handlers)
+		intro__child_vanish(0);
+	atomic_store_explicit(&f->task, 0, memory_order_relaxed);
+	intro__future_change(f, FUTURE_LOCKED | FUTURE_SLEEPERS | FUTURE_LISTENED, 0);
+}
+
+static __attribute__((noinline)) void end(const struct seat *seat, struct future *f, int code,
 					  const struct call_state *state)
 {
 	struct future_end how = {.mark = INTRO_KIND_END, .status = INTRO_STATUS_OK};
 	struct intro_error error;
 
+	leave_to_parent(seat, f);
 	if (code) {
 		explain(code, state, &error);
 		how.status = INTRO_STATUS_FAILED;
@@ -174,6 +190,7 @@ static __attribute__((noinline, cold)) void end_unfinished(struct seat *seat, st
 	struct future_end how = {.mark = INTRO_KIND_END, .status = INTRO_STATUS_FAILED};
 	struct intro_error error;
 
+	leave_to_parent(seat, f);
 	/* a callback may end the thread once more */
 	if (!self.depth && seat->handlers)
 		intro__handlers_restore(seat->handlers);
@@ -230,7 +247,7 @@ static ALWAYS_INLINE void run(struct seat *seat, struct future *f, const struct 
 		if (intro__future_end_at_once(f))
 			return;
 	}
-	end(f, code, &state);
+	end(seat, f, code, &state);
 }
 
 void intro__seat_run(struct seat *seat, struct future *f)

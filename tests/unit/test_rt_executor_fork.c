@@ -11,6 +11,8 @@
 #include <introspect/periodic.h>
 #include <introspect/process_pool.h>
 
+#include "runtime/future_private.h"
+
 static int done(size_t index, const struct intro_result *result, const struct intro_error *error,
 		void *ctx)
 {
@@ -240,6 +242,75 @@ static void a_child_ends_where_it_returns_to_the_pool(void **state)
 	assert_int_equal(count_children(), 0);
 }
 
+/* --- what another thread has in hand of the task's future, when the task forks ------------------
+ */
+
+static pid_t parent;
+
+static void counts_call(struct intro_future *future, void *arg)
+{
+	++*ran;
+}
+
+/* As if a waiter were about to link itself to the future. */
+static int forks_while_its_future_is_locked(struct intro_call *call)
+{
+	struct future *f = intro__future(*(struct intro_future *const *)call->arg);
+	int status = -1;
+	pid_t child;
+
+	intro__future_lock(f);
+	child = fork();
+	if (!child) {
+		alarm(20);
+		return 0;
+	}
+	intro__future_unlock(f);
+	return waitpid(child, &status, 0) == child ? status : -1;
+}
+
+static void leaves_the_future_to_its_parent(bool waiters_help)
+{
+	struct intro_executor *e =
+		intro_thread_executor_new(POOL_OPTIONS(.workers = 1, .waiters_help = waiters_help));
+	struct intro_future f, *at = &f;
+	struct intro_done_callback called = {.fn = counts_call};
+	struct intro_error error;
+
+	marks_begin();
+	*ran = 0;
+	intro_future_init(&f);
+	intro_future_add_done_callback(&f, &called);
+	assert_int_equal(
+		intro_executor_submit(e, &f, forks_while_its_future_is_locked, &at, sizeof(at)), 0);
+	assert_int_equal(intro_future_error(&f, INTRO_FOREVER, &error), 0);
+	if (getpid() != parent) /* it helped, and so goes on in the child */
+		_exit(error.code);
+	assert_int_equal(error.code, 0);
+	intro_future_destroy(&f);
+	intro_executor_free(e);
+	assert_int_equal(*ran, 1);
+}
+
+/* In the child nobody is called, and nothing is told of the task. */
+static void a_child_leaves_the_future_to_its_parent(void **state)
+{
+	struct intro_rec_mark *m;
+	size_t n;
+
+	parent = getpid();
+	ran = mmap(NULL, sizeof(*ran), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(ran, MAP_FAILED);
+	for (int waiters_help = 0; waiters_help < 2; waiters_help++) {
+		leaves_the_future_to_its_parent(waiters_help);
+		m = marks_end(&n);
+		assert_int_equal(marks_count(m, n, INTRO_KIND_END, 0), 1);
+		free(m);
+	}
+	munmap((void *)ran, sizeof(*ran));
+	assert_int_equal(count_children(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -249,6 +320,7 @@ int main(void)
 		cmocka_unit_test(process_pools_stay_with_the_parent),
 		cmocka_unit_test(periodic_workers_stay_with_the_parent),
 		cmocka_unit_test(a_child_ends_where_it_returns_to_the_pool),
+		cmocka_unit_test(a_child_leaves_the_future_to_its_parent),
 	};
 
 	private_area();
