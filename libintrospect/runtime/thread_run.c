@@ -132,16 +132,13 @@ static void explain(int code, const struct call_state *state, struct intro_error
 }
 
 /*
- * In a child that the task forked, f is a copy: its end is the parent's to tell, and its lock may
- * be held by a thread that is not here. A worker ends there. Who ran the task while it waited for
- * it, or submitted it, goes on, with an f to which nobody listens.
+ * In a child that the task forked, f is a copy: its end is the parent's to tell, to tracers and to
+ * whoever listens to it, and its lock may be held by a thread that is not here.
  */
 static void leave_to_parent(const struct seat *seat, struct future *f)
 {
 	if (!intro__executor_is_parents(seat->executor))
 		return;
-	if (seat->handlers)
-		intro__child_vanish(0);
 	atomic_store_explicit(&f->task, 0, memory_order_relaxed);
 	intro__future_change(f, FUTURE_LOCKED | FUTURE_SLEEPERS | FUTURE_LISTENED, 0);
 }
