@@ -73,14 +73,14 @@ static void timers_run_in_order_of_time(void **state)
 	uint64_t timer, again;
 
 	begin(&story);
-	intro_loop_call_later(story.loop, 20 * MSEC, tells, &lines[2], NULL);
+	intro_loop_call_later(story.loop, 200 * MSEC, tells, &lines[2], NULL);
 	intro_loop_call_later(story.loop, 10 * MSEC, tells, &lines[1], NULL);
-	intro_loop_call_later(story.loop, 15 * MSEC, tells, &lines[3], &timer);
+	intro_loop_call_later(story.loop, 150 * MSEC, tells, &lines[3], &timer);
 	intro_loop_call_later(story.loop, -1, tells, &lines[0], &again);
 	assert_int_equal(intro_loop_cancel(story.loop, timer), 0);
 	assert_int_equal(intro_loop_cancel(story.loop, timer), -ENOENT);
 	assert_int_equal(intro_loop_run_until_idle(story.loop), 0);
-	assert_true(now_ns() - before >= 20 * MSEC);
+	assert_true(now_ns() - before >= 200 * MSEC);
 	assert_string_equal(story.text, "abc");
 	assert_int_equal(intro_loop_cancel(story.loop, again), -ENOENT);
 	/* one that is never due goes with its loop */
